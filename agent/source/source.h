@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* source: what a volume is read from, one interface for all kinds. */
+#ifndef AGENT_SOURCE_SOURCE_H
+#define AGENT_SOURCE_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/err.h"
+
+struct source;
+
+struct source_ops {
+	int (*read)(struct source *s, void *data, size_t len, uint64_t off,
+	    struct err *e);
+	int (*map)(struct source *s, uint64_t off, uint64_t *len, bool *hole,
+	    struct err *e);
+	void (*close)(struct source *s);
+};
+
+/* What every source begins with; the kind's own struct embeds it first. */
+struct source {
+	const struct source_ops *ops;
+	uint64_t size;	    /* bytes a guest sees; set before start */
+	const char *format; /* "raw", "qcow2": told in the manifest */
+	/* Format facts worth keeping for a restore; 0 where there are none. */
+	uint32_t cluster_size;
+};
+
+/**
+ * source_open(spec, out, e): open "PATH", "raw:PATH" or "qcow2:PATH" for
+ * reading; PATH is a regular file or a block device.
+ *
+ * Without a prefix the format is found by the magic at its start.  A guest can
+ * write that magic into a raw disk of its own, so an image that names further
+ * files (backing, external data) is then refused; "qcow2:" allows them.
+ *
+ * ERR_NOENT, ERR_DENIED (permissions), ERR_BUSY (somebody writes to it),
+ * ERR_UNSUP (encrypted, unknown feature), ERR_CORRUPT, ERR_INVAL, ERR_LIMIT,
+ * ERR_SYS.  The text names the file and says what to do.
+ */
+int source_open(const char *spec, struct source **out, struct err *e);
+
+/**
+ * source_read(s, data, len, off, e): exactly ${len} bytes of the guest's view;
+ * off + len <= size.  Any number of threads at once.  ERR_SYS, ERR_CORRUPT.
+ */
+int source_read(
+    struct source *s, void *data, size_t len, uint64_t off, struct err *e);
+
+/**
+ * source_map(s, off, &len, &hole, e): from ${off} (< size) on, ${len} > 0
+ * bytes read as zeroes without being read (*hole), or may hold data.  Never
+ * past the end.  Any number of threads.  ERR_SYS, ERR_CORRUPT.
+ */
+int source_map(
+    struct source *s, uint64_t off, uint64_t *len, bool *hole, struct err *e);
+
+/** source_close(s): NULL is nothing. */
+void source_close(struct source *s);
+
+#endif
