@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store: chunks, nodes and manifests in packs, with an index and a ledger.
+ * The face of repo/store to the rest of the daemon.  DESIGN.md 2 and 3.
+ */
+#ifndef REPO_STORE_STORE_H
+#define REPO_STORE_STORE_H
+
+#include <stdint.h>
+
+#include "proto/base/buf.h"
+#include "proto/base/err.h"
+#include "proto/manifest.h"
+#include "proto/node.h"
+
+/* What init writes once and nothing ever changes: backstay.json. */
+struct store_format {
+	uint32_t version; /* 1 */
+	uint8_t uuid[16];
+	uint32_t chunk_size;
+	uint8_t hash;	      /* HASH_SHA256 */
+	bool dedup_namespace; /* ids keyed by namespace; else one domain */
+	uint64_t created;     /* a note */
+};
+
+struct store_options {
+	uint64_t data_limit;  /* bytes a data pack may reach; 0: default */
+	uint64_t reserve;     /* bytes left free on the volume; 0: default */
+	uint64_t block_cache; /* of the index; 0: default */
+	unsigned batch_ms;    /* a batch closes after; 0: 2000 */
+	const char *index;    /* folder of the index; NULL: REPO/index */
+};
+
+struct store;
+
+/** store_init(dir, chunk_size, dedup_namespace, e): make a new repository in
+ * ${dir}, which is made if need be and must be empty.  ERR_EXIST, ERR_INVAL,
+ * ERR_NOSPC, ERR_SYS. */
+int store_init(
+    const char *dir, uint32_t chunk_size, bool dedup_namespace, struct err *e);
+
+/** store_format_read(dir, out, e): ERR_NOENT (no repository: the text says to
+ * run init), ERR_UNSUP (newer format, with both numbers), ERR_CORRUPT. */
+int store_format_read(const char *dir, struct store_format *out, struct err *e);
+
+/**
+ * store_open(dir, o, visit, arg, out, e): take the repository's lock, open the
+ * index, roll the packs forward (rule 13); ${visit} sees each committed
+ * manifest.  ERR_BUSY (another daemon or fsck has it: says its pid), ERR_NOENT,
+ * ERR_UNSUP, ERR_CORRUPT (says to run fsck --rebuild-index), ERR_SYS.
+ * store_close(s): ends the ledger after its last batch, seals what is open.
+ */
+int store_open(const char *dir, const struct store_options *o,
+    void (*visit)(void *arg, const struct manifest *m), void *arg,
+    struct store **out, struct err *e);
+void store_close(struct store *s);
+
+const struct store_format *store_format(const struct store *s);
+
+/**
+ * A session: one job's standing with the ledger.  Any number of its lanes may
+ * use it at once.  It is NOT freed while a call is inside: the job joins its
+ * lanes first.
+ */
+struct store_session;
+
+/** store_begin(s, domain, key, out, e): ${key} of the domain's ids, or NULL.
+ * The parent is looked up after this (rule 1).  ERR_LIMIT: too many sessions;
+ * ERR_CLOSED: the store is closing or had a failed sync just now. */
+int store_begin(struct store *s, uint32_t domain, const uint8_t *key,
+    struct store_session **out, struct err *e);
+
+/** store_end(x): without a commit: what it put is garbage with a stamp. */
+void store_end(struct store_session *x);
+
+/** store_have(x, kind, level, ids, n, bits): which ids may the session rely on
+ * (rule 2)?  ${bits} is zeroed and set.  Holes count as had.  ERR_CLOSED (the
+ * session is over), ERR_SYS. */
+int store_have(struct store_session *x, uint8_t kind, uint8_t level,
+    const struct id *ids, unsigned n, uint8_t *bits);
+
+/* One thread's tools for putting and reading: contexts and buffers. */
+struct store_lane;
+struct store_lane *store_lane_new(struct store *s, const uint8_t *key);
+void store_lane_free(struct store_lane *l);
+
+struct store_put {
+	struct id id;
+	uint8_t codec;
+	uint32_t raw_len;
+	uint32_t stored_len;
+	const uint8_t *data;
+};
+
+/** store_put_chunk(x, l, p, &stored, e): decode, check the id, append unless
+ * had, queue for the ledger.  ${stored} is what it added to packs, 0 if it was
+ * there.  ERR_PROTO (the bytes are not that chunk), ERR_NOSPC, ERR_LIMIT,
+ * ERR_CLOSED, ERR_SYS. */
+int store_put_chunk(struct store_session *x, struct store_lane *l,
+    const struct store_put *p, uint64_t *stored, struct err *e);
+
+/** store_put_node(x, l, body, len, missing, e): ERR_MISSING sets the bitmap of
+ * children that must be put first (rule 5); else as store_put_chunk. */
+int store_put_node(struct store_session *x, struct store_lane *l,
+    const uint8_t *body, size_t len, uint8_t missing[NODE_FANOUT / 8],
+    struct err *e);
+
+/** store_commit(x, l, m, e): check the roots against sizes (rule 18), append
+ * the manifest when its whole tree is synced, wait until all is durable.  Sets
+ * m->id, seq and time.  The session is over in any case.  ERR_PROTO,
+ * ERR_MISSING, ERR_NOSPC, ERR_CLOSED, ERR_SYS. */
+int store_commit(struct store_session *x, struct store_lane *l,
+    struct manifest *m, struct err *e);
+
+/** store_read_node(s, l, id, level, out, e): read, verify, parse.  Any lane's
+ * own thread.  ERR_NOENT, ERR_CORRUPT, ERR_SYS. */
+int store_read_node(struct store *s, struct store_lane *l, const struct id *id,
+    unsigned level, struct node *out, struct err *e);
+
+/** store_tree_node(s, l, root, size, level, index, out, e): the node at a
+ * place of a volume's tree; out->n is 0 for a hole.  Nodes on the way are kept
+ * in ${l}, so neighbours cost one read.  ERR_INVAL (no such place), and as
+ * store_read_node. */
+int store_tree_node(struct store *s, struct store_lane *l,
+    const struct id *root, uint64_t size, unsigned level, uint64_t index,
+    struct node *out, struct err *e);
+
+/* A chunk as it is stored; the data is valid during the call only. */
+typedef int store_slice_visit(void *arg, uint64_t slice, uint8_t codec,
+    uint32_t raw_len, const uint8_t *data, size_t len, struct err *e);
+
+/** store_read_slices(s, l, root, size, slice, n, visit, arg, e): the chunks of
+ * ${n} slices, sorted by pack and offset and read in joined reads (rule 24),
+ * each checked by its record's CRC; holes are not visited.  A visit's failure
+ * ends it.  ERR_CORRUPT names slice and pack; as store_read_node. */
+int store_read_slices(struct store *s, struct store_lane *l,
+    const struct id *root, uint64_t size, uint64_t slice, uint32_t n,
+    store_slice_visit *visit, void *arg, struct err *e);
+
+struct store_status {
+	uint64_t stored; /* bytes in packs */
+	uint64_t live;	 /* bytes of records that entries name, meta twice */
+	uint64_t unique_raw; /* bytes of distinct chunks before compression */
+	uint64_t npacks;
+	uint64_t index_bytes;
+	uint64_t entries;
+	uint64_t avail; /* bytes free on the volume */
+	uint64_t total;
+	uint64_t batches;
+};
+
+/** store_status(s, out): unique_raw is kept by the ledger. */
+int store_status(struct store *s, struct store_status *out);
+
+#endif
