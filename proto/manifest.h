@@ -56,6 +56,12 @@ struct manifest {
 int manifest_from_json(const json_t *j, struct manifest *out, struct err *e);
 json_t *manifest_to_json(const struct manifest *m);
 
+/** manifest_stats_from_json / _to_json: the member "stats" alone, as commit and
+ * list have it. */
+int manifest_stats_from_json(
+    const json_t *j, struct manifest_stats *out, struct err *e);
+json_t *manifest_stats_to_json(const struct manifest_stats *s);
+
 /** manifest_parse / manifest_print: the same from and to bytes.  Parsing what
  * was printed and printing it again gives the same bytes. */
 int manifest_parse(
