@@ -61,16 +61,12 @@ name_peer(const struct lane *l, struct err *e)
 	return err_prefix(e, "%s", l->peer);
 }
 
-/* Whether nothing can be had from this lane any more. */
 static int
-check_usable(const struct lane *l, struct err *e)
+check_ended(const struct lane *l, struct err *e)
 {
 	if (atomic_load(&l->ended))
 		return err_set(e, ERR_CLOSED,
 		    "%s: the connection was ended on this side", l->peer);
-	if (l->broken)
-		return err_set(
-		    e, ERR_CLOSED, "%s: the connection is broken", l->peer);
 	return 0;
 }
 
@@ -94,16 +90,19 @@ flush(struct lane *l, struct err *e)
 
 	if (e == NULL)
 		e = &local;
-	rc = check_usable(l, e);
+	rc = check_ended(l, e);
 	if (rc != 0)
 		return rc;
+	if (l->broken)
+		return err_set(
+		    e, ERR_CLOSED, "%s: the connection is broken", l->peer);
 	if (l->out.len == 0)
 		return 0;
 	rc = l->ops->write(l->t, l->out.data, l->out.len, e);
 	if (rc != 0) {
 		l->broken = true;
 		l->out.len = 0;
-		return atomic_load(&l->ended) ? check_usable(l, e)
+		return atomic_load(&l->ended) ? check_ended(l, e)
 					      : name_peer(l, e);
 	}
 	l->bytes_out += l->out.len;
@@ -196,7 +195,7 @@ fill(struct lane *l, int timeout_ms, struct err *e)
 	if (rc == ERR_TIMEOUT)
 		return rc;
 	if (atomic_load(&l->ended))
-		return check_usable(l, e);
+		return check_ended(l, e);
 	if (rc == ERR_CLOSED && l->in_end != l->in_off)
 		err_set(e, rc, "the connection ended in the middle of a frame");
 	return name_peer(l, e);
@@ -215,7 +214,7 @@ lane_recv(struct lane *l, int timeout_ms, struct frame *f, struct err *e)
 	if (timeout_ms > 0)
 		deadline = now_ms() + (uint64_t)timeout_ms;
 	for (;;) {
-		rc = check_usable(l, e);
+		rc = check_ended(l, e);
 		if (rc == 0)
 			rc = take_frame(l, f, &whole, e);
 		if (rc != 0 || whole)
@@ -226,6 +225,10 @@ lane_recv(struct lane *l, int timeout_ms, struct frame *f, struct err *e)
 			continue;
 		if (rc != ERR_TIMEOUT)
 			return rc;
+		/* What the peer said before it went away was worth reading. */
+		if (l->broken)
+			return err_set(e, ERR_CLOSED,
+			    "%s: the connection is broken", l->peer);
 		wait = timeout_ms;
 		if (timeout_ms > 0) {
 			uint64_t now = now_ms();

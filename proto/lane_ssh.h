@@ -41,6 +41,7 @@ struct lane_ssh_target {
 	const char *key;	 /* private key file */
 	const char *known_hosts; /* file in OpenSSH's format */
 	uint64_t rekey_bytes;	 /* 0: the library's default */
+	int handshake_ms;	 /* 0: LANE_SSH_HANDSHAKE_MS */
 };
 
 /**
@@ -75,6 +76,7 @@ struct lane_ssh_server {
 	lane_ssh_check *check;
 	void *arg;
 	uint64_t rekey_bytes; /* 0: the library's default */
+	int handshake_ms;     /* 0: LANE_SSH_HANDSHAKE_MS */
 };
 
 /**
