@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/sink/target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/image/imgfile.h"
+#include "agent/image/imglock.h"
+#include "proto/base/buf.h"
+#include "proto/base/io.h"
+
+enum { OPEN_TRIES = 16 };
+
+/*
+ * What ${path} means: its folder and its name there.  A link to an image is
+ * followed, so that it goes on being a link.
+ */
+static void
+split_path(struct target *t, const char *path, char **dir)
+{
+	char *full = realpath(path, NULL), *slash;
+
+	if (full == NULL)
+		full = xstrdup(path);
+	slash = strrchr(full, '/');
+	if (slash == NULL) {
+		*dir = xstrdup(".");
+		t->name = xstrdup(full);
+	} else {
+		*dir = xasprintf(
+		    "%.*s", slash == full ? 1 : (int)(slash - full), full);
+		t->name = xstrdup(slash + 1);
+	}
+	t->tmp = xasprintf(".%s.restoring", t->name);
+	free(full);
+}
+
+/* What is there already must be ours to replace, and nobody may use it. */
+static int
+check_old(struct target *t, struct err *e)
+{
+	struct stat st;
+
+	t->old_fd = openat(t->dirfd, t->name,
+	    O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
+	if (t->old_fd == -1)
+		return errno == ENOENT ? 0 : imgfile_open_error(e, t->path);
+	if (!t->force)
+		return err_set(e, ERR_EXIST,
+		    "%s: is there already: restore to another name, or say "
+		    "--force to replace it",
+		    t->path);
+	if (fstat(t->old_fd, &st) == -1)
+		return imgfile_sys(e, t->path, "stat");
+	if (!S_ISREG(st.st_mode))
+		return err_set(
+		    e, ERR_INVAL, "%s: is not a regular file", t->path);
+	return imglock_take(t->old_fd, t->path, IMGLOCK_WRITE, e);
+}
+
+/* The open temporary file must (still) be the one of that name, and ours. */
+static int
+check_tmp(struct target *t, bool *again, struct err *e)
+{
+	struct stat st, named;
+	int rc;
+
+	rc = imglock_take(t->fd, t->path, IMGLOCK_WRITE, e);
+	if (rc != 0)
+		return rc;
+	if (fstat(t->fd, &st) == -1)
+		return imgfile_sys(e, t->tmp, "stat");
+	/* Its last user may have removed it before we had the lock. */
+	*again = fstatat(t->dirfd, t->tmp, &named, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    named.st_ino != st.st_ino || named.st_dev != st.st_dev;
+	if (*again)
+		return 0;
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != geteuid())
+		return err_set(e, ERR_EXIST,
+		    "%s: the temporary file %s belongs to another: remove it",
+		    t->path, t->tmp);
+	if (ftruncate(t->fd, 0) == -1)
+		return imgfile_sys(e, t->tmp, "truncate");
+	return 0;
+}
+
+static int
+open_tmp(struct target *t, struct err *e)
+{
+	bool again = true;
+	int rc = 0;
+
+	for (int i = 0; again && i < OPEN_TRIES; i++) {
+		t->fd = openat(t->dirfd, t->tmp,
+		    O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+		    0600);
+		if (t->fd == -1)
+			return errno == ENOSPC || errno == EDQUOT
+			    ? imgfile_write_error(e, t->path)
+			    : imgfile_open_error(e, t->path);
+		again = false;
+		rc = check_tmp(t, &again, e);
+		if (rc != 0 || again)
+			close(t->fd);
+	}
+	if (again)
+		return err_set(e, ERR_BUSY,
+		    "%s: other restores to it come and go", t->path);
+	return rc;
+}
+
+int
+target_open(struct target *t, const char *path, bool force, struct err *e)
+{
+	char *dir;
+	int rc;
+
+	*t = (struct target){ .fd = -1,
+		.dirfd = -1,
+		.old_fd = -1,
+		.force = force,
+		.path = xstrdup(path) };
+	split_path(t, path, &dir);
+	if (t->name[0] == 0 || strlen(t->tmp) > NAME_MAX) {
+		rc = err_set(
+		    e, ERR_INVAL, "%s: is not a name for an image", path);
+		goto err_free;
+	}
+	t->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->dirfd == -1) {
+		rc = imgfile_open_error(e, dir);
+		goto err_free;
+	}
+	rc = check_old(t, e);
+	if (rc == 0)
+		rc = open_tmp(t, e);
+	if (rc != 0)
+		goto err_close;
+	free(dir);
+	return 0;
+err_close:
+	if (t->old_fd != -1)
+		close(t->old_fd);
+	close(t->dirfd);
+err_free:
+	free(dir);
+	free(t->path);
+	free(t->name);
+	free(t->tmp);
+	return rc;
+}
+
+int
+target_resize(struct target *t, uint64_t size, struct err *e)
+{
+	if (size > INT64_MAX) {
+		errno = EFBIG;
+		return imgfile_write_error(e, t->path);
+	}
+	if (ftruncate(t->fd, (off_t)size) == -1)
+		return imgfile_write_error(e, t->path);
+	return 0;
+}
+
+int
+target_write(
+    struct target *t, const void *data, size_t len, uint64_t off, struct err *e)
+{
+	if (pwrite_full(t->fd, data, len, off) == -1)
+		return imgfile_write_error(e, t->path);
+	return 0;
+}
+
+/* The new file is to be usable by whoever could use the old one. */
+static int
+take_owner(struct target *t, struct err *e)
+{
+	struct stat st;
+
+	if (t->old_fd == -1)
+		return 0;
+	if (fstat(t->old_fd, &st) == -1)
+		return imgfile_sys(e, t->path, "stat");
+	/* Only root may give files away; others replace files of their own. */
+	if (fchown(t->fd, st.st_uid, st.st_gid) == -1 && errno != EPERM)
+		return imgfile_sys(e, t->path, "chown");
+	if (fchmod(t->fd, st.st_mode & 0777) == -1)
+		return imgfile_sys(e, t->path, "chmod");
+	return 0;
+}
+
+int
+target_finish(struct target *t, struct err *e)
+{
+	int rc;
+
+	rc = take_owner(t, e);
+	if (rc != 0)
+		return rc;
+	if (fsync(t->fd) == -1)
+		return imgfile_write_error(e, t->path);
+	if (renameat2(t->dirfd, t->tmp, t->dirfd, t->name,
+		t->force ? 0 : RENAME_NOREPLACE) == -1) {
+		if (errno == EEXIST)
+			return err_set(e, ERR_EXIST,
+			    "%s: somebody made it meanwhile", t->path);
+		return imgfile_sys(e, t->path, "rename");
+	}
+	t->finished = true;
+	if (fsync(t->dirfd) == -1)
+		return imgfile_sys(e, t->path, "sync its folder");
+	return 0;
+}
+
+void
+target_close(struct target *t)
+{
+	/* Before the lock goes with the descriptor: it could be another's. */
+	if (!t->finished)
+		unlinkat(t->dirfd, t->tmp, 0);
+	close(t->fd);
+	if (t->old_fd != -1)
+		close(t->old_fd);
+	close(t->dirfd);
+	free(t->path);
+	free(t->name);
+	free(t->tmp);
+}

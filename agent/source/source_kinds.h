@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* source_kinds: how each kind of source is opened; only for source.c. */
+#ifndef AGENT_SOURCE_SOURCE_KINDS_H
+#define AGENT_SOURCE_SOURCE_KINDS_H
+
+#include "agent/image/imgfile.h"
+#include "agent/source/source.h"
+
+/** source_raw_new(f): takes over ${f}; the bytes as they lie there. */
+struct source *source_raw_new(struct imgfile *f);
+
+/**
+ * source_qcow2_open(f, follow, out, e): takes over ${f} also when it fails.
+ * Unless ${follow}, an image that names further files is refused.
+ * Results as source_open.
+ */
+int source_qcow2_open(
+    struct imgfile *f, bool follow, struct source **out, struct err *e);
+
+#endif

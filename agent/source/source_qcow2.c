@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "agent/qcow2/chain.h"
+#include "agent/source/source_kinds.h"
+#include "proto/base/buf.h"
+
+struct source_qcow2 {
+	struct source s;
+	struct chain *chain;
+};
+
+static int
+qcow2_read(
+    struct source *s, void *data, size_t len, uint64_t off, struct err *e)
+{
+	return chain_read(((struct source_qcow2 *)s)->chain, data, len, off, e);
+}
+
+static int
+qcow2_source_map(
+    struct source *s, uint64_t off, uint64_t *len, bool *hole, struct err *e)
+{
+	return chain_map(((struct source_qcow2 *)s)->chain, off, len, hole, e);
+}
+
+static void
+qcow2_close(struct source *s)
+{
+	struct source_qcow2 *q = (struct source_qcow2 *)s;
+
+	chain_close(q->chain);
+	free(q);
+}
+
+static const struct source_ops qcow2_ops = {
+	.read = qcow2_read,
+	.map = qcow2_source_map,
+	.close = qcow2_close,
+};
+
+int
+source_qcow2_open(
+    struct imgfile *f, bool follow, struct source **out, struct err *e)
+{
+	struct source_qcow2 *q;
+	struct chain *chain;
+	int rc;
+
+	rc = chain_open(f, follow, &chain, e);
+	if (rc != 0)
+		return rc;
+	q = xcalloc(1, sizeof(*q));
+	q->s.ops = &qcow2_ops;
+	q->s.size = chain_header(chain)->size;
+	q->s.format = "qcow2";
+	q->s.cluster_size = UINT32_C(1) << chain_header(chain)->cluster_bits;
+	q->chain = chain;
+	*out = &q->s;
+	return 0;
+}
