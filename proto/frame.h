@@ -14,7 +14,7 @@ enum {
 	FRAME_PAYLOAD_MAX = (4 << 20) + (64 << 10)
 };
 
-struct frame_wire {	/* PROTOCOL.md 2 */
+struct frame_wire {     /* PROTOCOL.md 2 */
 	uint8_t len[4]; /* of the payload */
 	uint8_t type;
 	uint8_t flags; /* none is known yet: 0 */

@@ -10,19 +10,19 @@
  * the wire (PROTOCOL.md 6): never renumber.
  */
 enum {
-	ERR_SYS = 1,	  /* the system failed us; see the log */
-	ERR_NOENT = 2,	  /* there is no such thing */
-	ERR_EXIST = 3,	  /* it is there already */
+	ERR_SYS = 1,      /* the system failed us; see the log */
+	ERR_NOENT = 2,    /* there is no such thing */
+	ERR_EXIST = 3,    /* it is there already */
 	ERR_CORRUPT = 4,  /* stored bytes are not what was stored */
-	ERR_PROTO = 5,	  /* the peer broke the protocol */
-	ERR_LIMIT = 6,	  /* a named limit is exceeded */
-	ERR_DENIED = 7,	  /* the key may not do that */
-	ERR_BUSY = 8,	  /* somebody else holds it */
-	ERR_NOSPC = 9,	  /* the store is full */
+	ERR_PROTO = 5,    /* the peer broke the protocol */
+	ERR_LIMIT = 6,    /* a named limit is exceeded */
+	ERR_DENIED = 7,   /* the key may not do that */
+	ERR_BUSY = 8,     /* somebody else holds it */
+	ERR_NOSPC = 9,    /* the store is full */
 	ERR_CLOSED = 10,  /* the peer or the session is gone */
 	ERR_TIMEOUT = 11, /* no answer in time */
-	ERR_INVAL = 12,	  /* the request makes no sense */
-	ERR_UNSUP = 13,	  /* a version, feature or format we do not know */
+	ERR_INVAL = 12,   /* the request makes no sense */
+	ERR_UNSUP = 13,   /* a version, feature or format we do not know */
 	ERR_MISSING = 14, /* children of a node are not in the store */
 	ERR_MAX = 15
 };

@@ -5,8 +5,8 @@
 
 enum log_level {
 	LOG_LEVEL_ERROR, /* someone must act */
-	LOG_LEVEL_INFO,	 /* a few lines a backup */
-	LOG_LEVEL_DEBUG	 /* a line a chunk */
+	LOG_LEVEL_INFO,  /* a few lines a backup */
+	LOG_LEVEL_DEBUG  /* a line a chunk */
 };
 
 /** log_set_level(level): set before threads start; the default is info. */

@@ -19,12 +19,12 @@ enum {
 /* What is known of an id.  Also the operand of the one merge operator. */
 struct index_entry {
 	struct place place; /* pack 0: this operand brings no place */
-	int64_t refs;	    /* in an operand: the difference */
-	uint64_t stamp;	    /* in an operand: the batch; 0: leave it */
-	uint8_t kind;	    /* RECORD_CHUNK or RECORD_NODE; 0: unknown */
-	uint8_t level;	    /* of a node */
-	uint8_t flags;	    /* set; in an operand: to set */
-	uint8_t clear;	    /* operand only: flags to clear */
+	int64_t refs;       /* in an operand: the difference */
+	uint64_t stamp;     /* in an operand: the batch; 0: leave it */
+	uint8_t kind;       /* RECORD_CHUNK or RECORD_NODE; 0: unknown */
+	uint8_t level;      /* of a node */
+	uint8_t flags;      /* set; in an operand: to set */
+	uint8_t clear;      /* operand only: flags to clear */
 };
 
 enum { INDEX_ENTRY_LEN = 40 };
@@ -47,7 +47,7 @@ struct index;
 struct index_options {
 	uint64_t block_cache; /* bytes */
 	uint64_t memtables;   /* bytes */
-	bool create;	      /* an empty one if none is there */
+	bool create;          /* an empty one if none is there */
 	bool read_only;
 };
 
@@ -89,7 +89,8 @@ enum index_number {
 	INDEX_PUBLISHED = 1, /* last published batch */
 	INDEX_NUMBERS_END,   /* pack numbers below are used up or granted */
 	INDEX_NEEDS_FSCK,    /* a count was seen that cannot be */
-	INDEX_SEQUENCE	     /* highest backup sequence given */
+	INDEX_SEQUENCE,      /* highest backup sequence given */
+	INDEX_UNIQUE_RAW     /* bytes of distinct chunks, before compression */
 };
 int index_number(struct index *x, enum index_number which, uint64_t *out);
 
@@ -97,7 +98,7 @@ int index_number(struct index *x, enum index_number which, uint64_t *out);
 int index_uuid_get(struct index *x, uint8_t uuid[16]);
 
 struct index_size {
-	uint64_t bytes;	  /* on disk */
+	uint64_t bytes;   /* on disk */
 	uint64_t entries; /* estimate */
 };
 int index_size(struct index *x, struct index_size *out);

@@ -15,8 +15,7 @@
 
 enum {
 	PACK_DATA_LIMIT = 512 << 20, /* sealed when full; a setting */
-	PACK_META_LIMIT = 64 << 20,
-	PACK_OFF_MAX = 0x7fffffff
+	PACK_META_LIMIT = 64 << 20
 };
 
 /* Where a record lies.  pack 0: nowhere. */
@@ -41,7 +40,7 @@ struct pack_info {
 	enum pack_state state;
 	uint32_t domain;
 	uint64_t tag;
-	uint64_t known; /* bytes that are synced and in the index */
+	uint64_t known; /* bytes that are synced and in the index; sealed: all */
 	int64_t live;	/* bytes of records that entries name; ledger only */
 };
 
@@ -72,6 +71,11 @@ int packs_get(struct pack_set *s, uint32_t number, struct pack_info *out);
 /** packs_update(s, info): ledger only: replace state, known and live. */
 void packs_update(struct pack_set *s, const struct pack_info *info);
 
+/** packs_remove(s, number): no entry names it any more: forget it, end its
+ * handles (a read that runs finishes), unlink it, durably.  ERR_NOENT, ERR_SYS.
+ */
+int packs_remove(struct pack_set *s, uint32_t number);
+
 /** packs_each(s, visit, arg): every pack by number; the set is locked. */
 void packs_each(struct pack_set *s,
     void (*visit)(void *arg, const struct pack_info *info), void *arg);
@@ -101,11 +105,18 @@ void pack_writer_free(struct pack_writer *w);
 /**
  * pack_append(w, r, payload, out): add a record; sets its payload_crc.  A full
  * pack is left for pack_sync to seal and a new one is begun.  The record may
- * not be named in the index before pack_sync covers it.  ERR_NOSPC (nothing
- * happened, the writer is still good), ERR_SYS (the writer is bad).
+ * not be named in the index before pack_sync covers it.  ERR_NOSPC, ERR_LIMIT
+ * (no numbers are granted) and ERR_CLOSED (after pack_finish): nothing
+ * happened, the writer is still good.  ERR_SYS: the writer is bad; what it
+ * took before is good and may be synced.
  */
 int pack_append(struct pack_writer *w, struct record *r, const void *payload,
     struct place *out);
+
+/** pack_mark(w): what has been appended so far is what the next pack_sync will
+ * call known: the caller makes sure that the index learns of all of it, and no
+ * more, with that sync.  Packs begun later are known up to their header. */
+void pack_mark(struct pack_writer *w);
 
 /**
  * pack_sync(w): everything appended before the call is durable on return, in
@@ -116,8 +127,8 @@ int pack_append(struct pack_writer *w, struct record *r, const void *payload,
 int pack_sync(struct pack_writer *w);
 
 /** pack_synced(w, visit, arg): for every pack of this writer that changed since
- * the last call: its info as the last pack_sync left it (state, known).
- * Ledger only. */
+ * the last call: its info as the last pack_sync or pack_poison left it (state,
+ * known; live is 0).  Ledger only. */
 void pack_synced(struct pack_writer *w,
     void (*visit)(void *arg, const struct pack_info *info), void *arg);
 

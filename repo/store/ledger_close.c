@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ledger's thread: one batch from open to published.
+ *
+ * swap       lanes go on in the next batch
+ * sync       every pack that this batch names is durable          (rule 10)
+ * resolve    each put against the index: new, there, or damaged  (rules 3, 5,
+ * 6) commit     manifests appended, their pack synced               (rule 10)
+ * write      one index batch, synced                             (rules 9, 12)
+ * publish    readers see it, waiting commits are told
+ *
+ * Every batch is written with the WAL synced: what is published is durable.
+ */
+#include "repo/store/ledger_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/base/bytes.h"
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+
+enum {
+	GRANT = 1024,    /* pack numbers at a time */
+	GRANT_LOW = 256, /* extend when fewer are left */
+	GET_MANY = 1024
+};
+
+/* What one batch does to one id. */
+struct change {
+	struct index_entry op;
+	int64_t refs_before;
+	bool fresh;
+};
+
+/* The work on one batch. */
+struct closing {
+	struct ledger *l;
+	struct batch *b;
+	struct ledger_writer **writers; /* as of the swap */
+	unsigned nwriters;
+	struct idmap changes; /* struct change */
+	struct idmap live;    /* int64_t by pack number */
+	uint64_t unique_raw;
+	struct index_batch *ib;
+};
+
+/*
+ * There is no way on: what is durable is unknown.  The store is built to be
+ * killed at any point, and opening it again finds out.
+ */
+static _Noreturn void
+fatal(const char *what)
+{
+	log_error("%s; the daemon ends, so that its next start can find out "
+		  "what is on disk",
+	    what);
+	_exit(1);
+}
+
+static void
+swap(struct closing *c)
+{
+	struct ledger *l = c->l;
+	struct ledger_writer *w;
+	unsigned n = 0;
+
+	pthread_rwlock_wrlock(&l->gate);
+	pthread_mutex_lock(&l->mu);
+	c->b = l->open;
+	l->closing = c->b;
+	l->open = batch_new(c->b->number + 1);
+	for (w = l->writers; w != NULL; w = w->next)
+		n++;
+	c->writers = xcalloc(n + 1, sizeof(struct ledger_writer *));
+	for (w = l->writers; w != NULL; w = w->next) {
+		pack_mark(w->w);
+		w->sealing = w->finished;
+		c->writers[c->nwriters++] = w;
+	}
+	pthread_cond_broadcast(&l->space);
+	pthread_mutex_unlock(&l->mu);
+	pthread_rwlock_unlock(&l->gate);
+}
+
+struct sync_job {
+	struct ledger_writer *w;
+	pthread_t thread;
+	bool threaded;
+	int rc;
+};
+
+static void *
+sync_main(void *arg)
+{
+	struct sync_job *j = arg;
+
+	if (j->w->poisoned)
+		j->rc = 0;
+	else
+		j->rc = j->w->bad ? ERR_SYS : pack_sync(j->w->w);
+	return NULL;
+}
+
+/* All writers at once: on hard disks the syncs then share their seeks. */
+static int
+sync_writers(struct ledger_writer **w, unsigned n)
+{
+	struct sync_job *jobs = xcalloc(n + 1, sizeof(*jobs));
+	int rc = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		jobs[i].w = w[i];
+		jobs[i].threaded = i + 1 < n && pack_unsynced(w[i]->w) > 0 &&
+		    pthread_create(
+			&jobs[i].thread, NULL, sync_main, &jobs[i]) == 0;
+		if (!jobs[i].threaded)
+			sync_main(&jobs[i]);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		if (jobs[i].threaded)
+			pthread_join(jobs[i].thread, NULL);
+		if (jobs[i].rc != 0) {
+			w[i]->bad = true;
+			rc = jobs[i].rc;
+		}
+	}
+	free(jobs);
+	return rc;
+}
+
+static int64_t *
+live_of(struct closing *c, uint32_t pack)
+{
+	struct id key = { { 0 } };
+	bool fresh;
+
+	put_le32(key.b, pack);
+	key.b[ID_LEN - 1] = 1; /* never the hole */
+	return idmap_add(&c->live, &key, &fresh);
+}
+
+static void
+live_add(struct closing *c, const struct place *p, int sign)
+{
+	*live_of(c, p->pack) +=
+	    sign * (int64_t)(RECORD_HEADER_LEN + (uint64_t)p->stored_len);
+}
+
+static struct change *
+change_of(struct closing *c, const struct id *id)
+{
+	bool fresh;
+
+	return idmap_add(&c->changes, id, &fresh);
+}
+
+/* One put against what the index holds. */
+static void
+resolve_put(struct closing *c, const struct id *id, const struct pending *p,
+    const struct index_entry *cur)
+{
+	struct change *ch = change_of(c, id);
+
+	ch->op.stamp = c->b->number;
+	ch->refs_before = cur->refs;
+	if (index_present(cur) && (cur->flags & INDEX_DAMAGED) == 0)
+		return; /* there and sound: the new copy is dead bytes */
+	if (!index_present(cur) && cur->refs != 0) {
+		/* A count without a place: rule 9 says it cannot be. */
+		log_error("the index counts references to a chunk it does not "
+			  "have; stop the daemon and run backstay fsck");
+		index_batch_remove(c->ib, id);
+		index_batch_number(c->ib, INDEX_NEEDS_FSCK, 1);
+	}
+	ch->op.place = p->place;
+	ch->op.kind = p->kind;
+	ch->op.level = p->level;
+	ch->op.flags = p->flags;
+	live_add(c, &p->place, 1);
+	if (index_present(cur)) {
+		ch->op.clear = INDEX_DAMAGED;
+		live_add(c, &cur->place, -1);
+		return; /* healed; its children are counted already */
+	}
+	ch->fresh = true;
+	ch->refs_before = 0;
+	if (p->kind == RECORD_CHUNK)
+		c->unique_raw += p->place.raw_len;
+	/* The table may move: ${ch} is not used from here on. */
+	for (unsigned i = 0; i < p->nchildren; i++)
+		if (!id_is_hole(&p->children[i]))
+			change_of(c, &p->children[i])->op.refs++;
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+	return memcmp(a, b, ID_LEN);
+}
+
+/* In order of ids, so that the index is read and written in its own order. */
+static int
+resolve(struct closing *c)
+{
+	size_t n = c->b->ops.n, at = 0, i = 0;
+	struct id *ids = xmalloc(n * sizeof(*ids));
+	struct index_entry *cur = xmalloc(GET_MANY * sizeof(*cur));
+	const struct id *id;
+	int rc = 0;
+
+	while (idmap_next(&c->b->ops, &at, &id) != NULL)
+		ids[i++] = *id;
+	qsort(ids, n, sizeof(*ids), by_id);
+	for (i = 0; i < n; i += GET_MANY) {
+		size_t lot = n - i < GET_MANY ? n - i : GET_MANY;
+
+		rc = index_get_many(c->l->index, ids + i, lot, cur);
+		if (rc != 0)
+			break;
+		for (size_t k = 0; k < lot; k++)
+			resolve_put(c, &ids[i + k],
+			    idmap_find(&c->b->ops, &ids[i + k]), &cur[k]);
+	}
+	free(cur);
+	free(ids);
+	return rc;
+}
+
+/* A root that is to be referenced is there, in this batch or before it. */
+static int
+root_present(struct closing *c, const struct id *root)
+{
+	const struct change *ch = idmap_find(&c->changes, root);
+	struct index_entry cur;
+	int rc;
+
+	if (ch != NULL && ch->op.place.pack != 0)
+		return 0;
+	rc = index_get(c->l->index, root, &cur);
+	if (rc == ERR_NOENT || (rc == 0 && (cur.flags & INDEX_DAMAGED) != 0))
+		return ERR_MISSING;
+	return rc;
+}
+
+static void
+commit_one(struct closing *c, struct commit *k)
+{
+	struct ledger *l = c->l;
+	struct manifest *m = k->m;
+	struct record r = { .kind = RECORD_MANIFEST };
+	struct ledger_writer *meta;
+	uint64_t now = (uint64_t)time(NULL);
+	int rc;
+
+	pthread_mutex_lock(&l->mu);
+	if (l->meta == NULL || l->meta->bad)
+		l->meta = ledger_writer_new(l, PACK_META, 0);
+	meta = l->meta;
+	k->why = k->session->over;
+	pthread_mutex_unlock(&l->mu);
+	if (k->why.code != 0)
+		return;
+	for (unsigned i = 0; i < m->nvolumes; i++) {
+		if (id_is_hole(&m->volume[i].root))
+			continue;
+		rc = root_present(c, &m->volume[i].root);
+		if (rc == ERR_SYS)
+			fatal("the index cannot be read");
+		if (rc != 0) {
+			err_set(&k->why, rc,
+			    "the root of volume %s is not in "
+			    "the repository",
+			    m->volume[i].name);
+			return;
+		}
+	}
+	random_bytes(m->id, sizeof(m->id));
+	m->seq = ++l->sequence;
+	if (m->time < now)
+		m->time = now;
+	manifest_print(m, &k->payload);
+	memcpy(r.id.b, m->id, sizeof(m->id));
+	r.raw_len = r.stored_len = (uint32_t)k->payload.len;
+	rc = pack_append(meta->w, &r, k->payload.data, &k->place);
+	if (rc != 0) {
+		k->place.pack = 0;
+		if (rc == ERR_SYS)
+			meta->bad = true;
+		err_set(&k->why, rc,
+		    rc == ERR_NOSPC
+			? "the repository is full: free space on its volume"
+			: "the manifest could not be written; see the "
+			  "daemon's log");
+	}
+}
+
+/* Appends the manifests and makes them durable.  Their trees are: every pack
+ * that this batch or an earlier one names was synced before. */
+static int
+commit_all(struct closing *c)
+{
+	struct ledger_writer *meta;
+	bool any = false;
+
+	for (struct commit *k = c->b->commits; k != NULL; k = k->next) {
+		commit_one(c, k);
+		any |= k->place.pack != 0;
+	}
+	if (!any)
+		return 0;
+	pthread_mutex_lock(&c->l->mu);
+	meta = c->l->meta;
+	pthread_mutex_unlock(&c->l->mu);
+	return sync_writers(&meta, 1);
+}
+
+/* What a committed manifest does to the index. */
+static void
+commit_apply(struct closing *c)
+{
+	for (struct commit *k = c->b->commits; k != NULL; k = k->next) {
+		struct id id = { { 0 } };
+
+		if (k->why.code != 0)
+			continue;
+		memcpy(id.b, k->m->id, sizeof(k->m->id));
+		for (unsigned i = 0; i < k->m->nvolumes; i++)
+			if (!id_is_hole(&k->m->volume[i].root))
+				change_of(c, &k->m->volume[i].root)->op.refs++;
+		index_batch_backup(
+		    c->ib, &id, &k->place, k->payload.data, k->payload.len);
+		live_add(c, &k->place, 1);
+	}
+}
+
+static void
+write_changes(struct closing *c)
+{
+	const struct id *id;
+	struct change *ch;
+	size_t at = 0;
+
+	while ((ch = idmap_next(&c->changes, &at, &id)) != NULL) {
+		index_batch_merge(c->ib, id, &ch->op);
+		/* Whatever was stamped and has no reference may be due for
+		 * removal one day (rule 19). */
+		if (ch->op.stamp != 0 && ch->refs_before + ch->op.refs == 0)
+			index_batch_dying(c->ib, c->b->number, id);
+	}
+}
+
+/* A pack as this batch leaves it. */
+static void
+write_pack(void *arg, const struct pack_info *changed)
+{
+	struct closing *c = arg;
+	struct pack_info info = *changed, was;
+	int64_t *live = live_of(c, info.number);
+
+	info.live = *live;
+	if (packs_get(c->l->packs, info.number, &was) == 0)
+		info.live += was.live;
+	*live = 0; /* counted */
+	packs_update(c->l->packs, &info);
+	index_batch_pack(c->ib, &info);
+}
+
+static void
+write_packs(struct closing *c)
+{
+	const struct id *key;
+	int64_t *live;
+	size_t at = 0;
+
+	/* The manifests' pack may be newer than the swap: all writers now. */
+	pthread_mutex_lock(&c->l->mu);
+	for (struct ledger_writer *w = c->l->writers; w != NULL; w = w->next)
+		pack_synced(w->w, write_pack, c);
+	pthread_mutex_unlock(&c->l->mu);
+	while ((live = idmap_next(&c->live, &at, &key)) != NULL) {
+		struct pack_info info;
+
+		if (*live != 0 &&
+		    packs_get(c->l->packs, get_le32(key->b), &info) == 0)
+			write_pack(c, &info);
+	}
+}
+
+int
+ledger_grant(struct ledger *l)
+{
+	struct index_batch *ib;
+	uint64_t end;
+	int rc;
+
+	if (index_number(l->index, INDEX_NUMBERS_END, &end) != 0)
+		return ERR_SYS;
+	l->numbers_end = end + GRANT;
+	ib = index_batch_new(l->index);
+	index_batch_number(ib, INDEX_NUMBERS_END, l->numbers_end);
+	rc = index_batch_write(ib, true);
+	index_batch_free(ib);
+	if (rc == 0)
+		packs_number_from(
+		    l->packs, (uint32_t)end, (uint32_t)l->numbers_end);
+	return rc;
+}
+
+static void
+write_batch(struct closing *c)
+{
+	struct ledger *l = c->l;
+	bool grant = packs_numbers_left(l->packs) < GRANT_LOW;
+
+	write_changes(c);
+	write_packs(c);
+	index_batch_number(c->ib, INDEX_PUBLISHED, c->b->number);
+	index_batch_number(c->ib, INDEX_SEQUENCE, l->sequence);
+	index_batch_number(
+	    c->ib, INDEX_UNIQUE_RAW, l->unique_raw + c->unique_raw);
+	if (grant)
+		index_batch_number(
+		    c->ib, INDEX_NUMBERS_END, l->numbers_end + GRANT);
+	if (index_batch_write(c->ib, true) != 0)
+		fatal("the index could not be written");
+	if (grant) {
+		l->numbers_end += GRANT;
+		packs_number_from(l->packs, 0, (uint32_t)l->numbers_end);
+	}
+}
+
+/* Writers that are done with, once their last infos are in the index. */
+static void
+writers_sweep(struct ledger *l)
+{
+	struct ledger_writer **at = &l->writers;
+
+	while (*at != NULL) {
+		struct ledger_writer *w = *at;
+
+		if ((w->sealing || w->poisoned) && !w->busy && w != l->meta) {
+			*at = w->next;
+			pack_writer_free(w->w);
+			free(w);
+		} else {
+			at = &w->next;
+		}
+	}
+}
+
+static void
+commits_tell(struct ledger *l, struct batch *b)
+{
+	for (struct commit *k = b->commits, *next; k != NULL; k = next) {
+		next = k->next; /* gone as soon as its owner runs */
+		k->done = true;
+	}
+	b->commits = NULL;
+	pthread_cond_broadcast(&l->done);
+}
+
+static void
+publish(struct closing *c)
+{
+	struct ledger *l = c->l;
+
+	pthread_mutex_lock(&l->mu);
+	l->published = c->b->number;
+	l->unique_raw += c->unique_raw;
+	l->closing = NULL;
+	commits_tell(l, c->b);
+	writers_sweep(l);
+	pthread_mutex_unlock(&l->mu);
+}
+
+/* Rule 10: a manifest that may be on disk though its commit failed would come
+ * back at the next start; a durable tombstone keeps it away. */
+static void
+bury_manifests(struct closing *c)
+{
+	struct ledger *l = c->l;
+	struct ledger_writer *meta = NULL;
+
+	for (struct commit *k = c->b->commits; k != NULL; k = k->next) {
+		struct record r = { .kind = RECORD_TOMBSTONE };
+		struct place place;
+
+		if (k->place.pack == 0)
+			continue;
+		if (meta == NULL) {
+			pthread_mutex_lock(&l->mu);
+			if (l->meta->bad)
+				l->meta = ledger_writer_new(l, PACK_META, 0);
+			meta = l->meta;
+			pthread_mutex_unlock(&l->mu);
+		}
+		memcpy(r.id.b, k->m->id, sizeof(k->m->id));
+		if (pack_append(meta->w, &r, NULL, &place) != 0)
+			fatal("a failed commit could not be undone");
+	}
+	if (meta != NULL && sync_writers(&meta, 1) != 0)
+		fatal("a failed commit could not be undone");
+}
+
+/*
+ * Rule 14: after a failed sync nobody knows what is on disk.  All that is
+ * pending is thrown away as after a crash, every session ends, the pack is
+ * condemned.  What was published stands.
+ */
+static void
+throw_away(struct closing *c, int code)
+{
+	struct ledger *l = c->l;
+	struct batch *fresh;
+	struct err why;
+
+	err_set(&why, code,
+	    "the repository could not make its data durable (%s); see the "
+	    "daemon's log",
+	    code == ERR_NOSPC ? "its volume is full" : "a sync failed");
+	log_error("a sync failed: %zu pending records are thrown away, all "
+		  "running backups end",
+	    c->b->ops.n + l->open->ops.n);
+	bury_manifests(c);
+	/* The gate: nobody is between appending and queueing. */
+	pthread_rwlock_wrlock(&l->gate);
+	pthread_mutex_lock(&l->mu);
+	for (unsigned i = 0; i < LEDGER_SESSIONS_MAX; i++) {
+		if (l->session[i] != NULL && l->session[i]->over.code == 0)
+			l->session[i]->over = why;
+		l->slot_free_after[i] = 0;
+	}
+	for (struct ledger_writer *w = l->writers; w != NULL; w = w->next)
+		if (w->bad && !w->poisoned) {
+			if (pack_poison(w->w) != 0)
+				fatal("a pack whose sync failed could not be "
+				      "renamed");
+			w->poisoned = true;
+		}
+	for (struct commit *k = c->b->commits; k != NULL; k = k->next)
+		if (k->why.code == 0)
+			k->why = why;
+	for (struct commit *k = l->open->commits; k != NULL; k = k->next)
+		k->why = why;
+	l->closing = NULL;
+	commits_tell(l, c->b);
+	commits_tell(l, l->open);
+	fresh = batch_new(l->open->number + 1);
+	batch_free(l->open);
+	l->open = fresh;
+	/* Have the poisoned packs' infos written soon. */
+	fresh->opened_ms = now_ms();
+	pthread_cond_broadcast(&l->space);
+	pthread_mutex_unlock(&l->mu);
+	pthread_rwlock_unlock(&l->gate);
+}
+
+void
+ledger_close(struct ledger *l)
+{
+	struct closing c = { .l = l };
+	int rc;
+
+	swap(&c);
+	idmap_init(&c.changes, sizeof(struct change));
+	idmap_init(&c.live, sizeof(int64_t));
+	c.ib = index_batch_new(l->index);
+	rc = sync_writers(c.writers, c.nwriters);
+	if (rc == 0) {
+		if (resolve(&c) != 0)
+			fatal("the index cannot be read");
+		rc = commit_all(&c);
+	}
+	if (rc == 0) {
+		commit_apply(&c);
+		write_batch(&c);
+		publish(&c);
+	} else {
+		throw_away(&c, rc);
+	}
+	index_batch_free(c.ib);
+	idmap_fini(&c.live);
+	idmap_fini(&c.changes);
+	free(c.writers);
+	batch_free(c.b);
+}
