@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repo/catalog/catalog.h"
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/buf.h"
+
+/*
+ * A manifest with room for all its volumes is 10 KB and most have one: what is
+ * kept is its head and the volumes that are used.
+ */
+struct backup {
+	uint8_t id[BACKUP_ID_LEN];
+	uint64_t seq;
+	uint64_t time;
+	uint64_t size;
+	unsigned holds;
+	bool hidden;
+	size_t len;
+	uint8_t *bytes; /* the first ${len} of a struct manifest */
+};
+
+struct vm {
+	char name[VM_NAME_MAX + 1];
+	struct backup **backup; /* by sequence */
+	size_t n;
+	size_t cap;
+};
+
+struct catalog {
+	pthread_rwlock_t mu;
+	struct vm **vm; /* by name; guarded by mu, with all below */
+	size_t n;
+	size_t cap;
+};
+
+struct catalog *
+catalog_new(void)
+{
+	struct catalog *c = xcalloc(1, sizeof(*c));
+
+	pthread_rwlock_init(&c->mu, NULL);
+	return c;
+}
+
+static void
+backup_free(struct backup *b)
+{
+	free(b->bytes);
+	free(b);
+}
+
+void
+catalog_free(struct catalog *c)
+{
+	if (c == NULL)
+		return;
+	for (size_t i = 0; i < c->n; i++) {
+		for (size_t k = 0; k < c->vm[i]->n; k++)
+			backup_free(c->vm[i]->backup[k]);
+		free(c->vm[i]->backup);
+		free(c->vm[i]);
+	}
+	free(c->vm);
+	pthread_rwlock_destroy(&c->mu);
+	free(c);
+}
+
+uint64_t
+manifest_size(const struct manifest *m)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < m->nvolumes; i++)
+		sum += m->volume[i].size;
+	return sum;
+}
+
+/* The first VM whose name is not before ${name}. */
+static size_t
+vm_place(const struct catalog *c, const char *name)
+{
+	size_t lo = 0, hi = c->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (strcmp(c->vm[mid]->name, name) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static struct vm *
+vm_find(const struct catalog *c, const char *name)
+{
+	size_t i = vm_place(c, name);
+
+	if (i < c->n && strcmp(c->vm[i]->name, name) == 0)
+		return c->vm[i];
+	return NULL;
+}
+
+static struct vm *
+vm_add(struct catalog *c, const char *name)
+{
+	size_t i = vm_place(c, name);
+	struct vm *v;
+
+	if (i < c->n && strcmp(c->vm[i]->name, name) == 0)
+		return c->vm[i];
+	if (c->n == c->cap) {
+		c->cap = c->cap == 0 ? 16 : 2 * c->cap;
+		c->vm = xrealloc(c->vm, c->cap * sizeof(*c->vm));
+	}
+	v = xcalloc(1, sizeof(*v));
+	memcpy(v->name, name, strlen(name) + 1);
+	memmove(c->vm + i + 1, c->vm + i, (c->n - i) * sizeof(*c->vm));
+	c->vm[i] = v;
+	c->n++;
+	return v;
+}
+
+static struct backup *
+backup_by_id(const struct vm *v, const uint8_t *id)
+{
+	for (size_t i = 0; v != NULL && i < v->n; i++)
+		if (memcmp(v->backup[i]->id, id, BACKUP_ID_LEN) == 0)
+			return v->backup[i];
+	return NULL;
+}
+
+static void
+copy_out(const struct backup *b, struct manifest *out)
+{
+	memset(out, 0, sizeof(*out));
+	memcpy(out, b->bytes, b->len);
+}
+
+int
+catalog_add(struct catalog *c, const struct manifest *m)
+{
+	struct backup *b;
+	struct vm *v;
+	size_t i;
+
+	pthread_rwlock_wrlock(&c->mu);
+	v = vm_add(c, m->vm);
+	if (backup_by_id(v, m->id) != NULL) {
+		pthread_rwlock_unlock(&c->mu);
+		return ERR_EXIST;
+	}
+	b = xcalloc(1, sizeof(*b));
+	memcpy(b->id, m->id, sizeof(b->id));
+	b->seq = m->seq;
+	b->time = m->time;
+	b->size = manifest_size(m);
+	b->len = offsetof(struct manifest, volume) +
+	    m->nvolumes * sizeof(m->volume[0]);
+	b->bytes = xmalloc(b->len);
+	memcpy(b->bytes, m, b->len);
+	if (v->n == v->cap) {
+		v->cap = v->cap == 0 ? 4 : 2 * v->cap;
+		v->backup = xrealloc(v->backup, v->cap * sizeof(*v->backup));
+	}
+	for (i = v->n; i > 0 && v->backup[i - 1]->seq > b->seq; i--)
+		v->backup[i] = v->backup[i - 1];
+	v->backup[i] = b;
+	v->n++;
+	pthread_rwlock_unlock(&c->mu);
+	return 0;
+}
+
+/* The ${back}th before the newest that is not hidden, or NULL. */
+static struct backup *
+backup_from_end(const struct vm *v, uint64_t back)
+{
+	for (size_t i = v != NULL ? v->n : 0; i > 0; i--) {
+		if (v->backup[i - 1]->hidden)
+			continue;
+		if (back-- == 0)
+			return v->backup[i - 1];
+	}
+	return NULL;
+}
+
+static struct backup *
+backup_at(const struct vm *v, uint64_t time)
+{
+	for (size_t i = v != NULL ? v->n : 0; i > 0; i--)
+		if (!v->backup[i - 1]->hidden && v->backup[i - 1]->time == time)
+			return v->backup[i - 1];
+	return NULL;
+}
+
+static int
+not_found(const struct vm *v, const struct backup_ref *ref, struct err *e)
+{
+	const struct backup *newest = backup_from_end(v, 0);
+	char have[TIME_TEXT_LEN + 1], want[TIME_TEXT_LEN + 1];
+
+	if (newest == NULL)
+		return err_set(
+		    e, ERR_NOENT, "there is no backup of %s", ref->vm);
+	time_print(newest->time, have);
+	if (ref->by_time)
+		return err_set(e, ERR_NOENT,
+		    "there is no backup %s@%s; the newest is %s@%s", ref->vm,
+		    time_print(ref->time, want), ref->vm, have);
+	return err_set(e, ERR_NOENT,
+	    "%s has no %u backups before its newest, %s@%s", ref->vm,
+	    (unsigned)ref->back, ref->vm, have);
+}
+
+int
+catalog_find(struct catalog *c, const struct backup_ref *ref,
+    struct manifest *out, struct err *e)
+{
+	const struct backup *b;
+	const struct vm *v;
+	int rc = 0;
+
+	pthread_rwlock_rdlock(&c->mu);
+	v = vm_find(c, ref->vm);
+	if (ref->by_time)
+		b = backup_at(v, ref->time);
+	else
+		b = backup_from_end(v, ref->back);
+	if (b != NULL)
+		copy_out(b, out);
+	else
+		rc = not_found(v, ref, e);
+	pthread_rwlock_unlock(&c->mu);
+	return rc;
+}
+
+int
+catalog_find_id(struct catalog *c, const char *vm,
+    const uint8_t id[BACKUP_ID_LEN], struct manifest *out)
+{
+	const struct backup *b;
+	int rc = ERR_NOENT;
+
+	pthread_rwlock_rdlock(&c->mu);
+	b = backup_by_id(vm_find(c, vm), id);
+	if (b != NULL && !b->hidden) {
+		copy_out(b, out);
+		rc = 0;
+	}
+	pthread_rwlock_unlock(&c->mu);
+	return rc;
+}
+
+int
+catalog_newest(struct catalog *c, const char *vm, struct manifest *out)
+{
+	const struct backup *b;
+
+	pthread_rwlock_rdlock(&c->mu);
+	b = backup_from_end(vm_find(c, vm), 0);
+	if (b != NULL)
+		copy_out(b, out);
+	pthread_rwlock_unlock(&c->mu);
+	return b != NULL ? 0 : ERR_NOENT;
+}
+
+uint64_t
+catalog_next_time(struct catalog *c, const char *vm, uint64_t now)
+{
+	const struct vm *v;
+
+	pthread_rwlock_rdlock(&c->mu);
+	v = vm_find(c, vm);
+	for (size_t i = 0; v != NULL && i < v->n; i++)
+		if (v->backup[i]->time >= now)
+			now = v->backup[i]->time + 1;
+	pthread_rwlock_unlock(&c->mu);
+	return now;
+}
+
+int
+catalog_next(
+    struct catalog *c, struct catalog_cursor *cur, struct manifest *out)
+{
+	const struct backup *b = NULL;
+
+	pthread_rwlock_rdlock(&c->mu);
+	for (size_t i = vm_place(c, cur->vm); i < c->n && b == NULL; i++) {
+		const struct vm *v = c->vm[i];
+		bool same = strcmp(v->name, cur->vm) == 0;
+
+		for (size_t k = 0; k < v->n && b == NULL; k++)
+			if (!v->backup[k]->hidden &&
+			    (!same || v->backup[k]->seq > cur->seq))
+				b = v->backup[k];
+	}
+	if (b != NULL) {
+		copy_out(b, out);
+		memcpy(cur->vm, out->vm, sizeof(cur->vm));
+		cur->seq = b->seq;
+	}
+	pthread_rwlock_unlock(&c->mu);
+	return b != NULL ? 0 : ERR_NOENT;
+}
+
+int
+catalog_hold(struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN])
+{
+	struct backup *b;
+
+	pthread_rwlock_wrlock(&c->mu);
+	b = backup_by_id(vm_find(c, vm), id);
+	if (b != NULL && b->hidden)
+		b = NULL;
+	if (b != NULL)
+		b->holds++;
+	pthread_rwlock_unlock(&c->mu);
+	return b != NULL ? 0 : ERR_NOENT;
+}
+
+bool
+catalog_release(
+    struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN])
+{
+	bool last = false;
+	struct backup *b;
+
+	pthread_rwlock_wrlock(&c->mu);
+	b = backup_by_id(vm_find(c, vm), id);
+	if (b != NULL && b->holds > 0)
+		last = --b->holds == 0 && b->hidden;
+	pthread_rwlock_unlock(&c->mu);
+	return last;
+}
+
+int
+catalog_hide(struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN])
+{
+	struct backup *b;
+	int rc = ERR_NOENT;
+
+	pthread_rwlock_wrlock(&c->mu);
+	b = backup_by_id(vm_find(c, vm), id);
+	if (b != NULL && !b->hidden) {
+		b->hidden = true;
+		rc = 0;
+	}
+	pthread_rwlock_unlock(&c->mu);
+	return rc;
+}
+
+void
+catalog_totals(struct catalog *c, struct catalog_totals *out)
+{
+	memset(out, 0, sizeof(*out));
+	pthread_rwlock_rdlock(&c->mu);
+	for (size_t i = 0; i < c->n; i++) {
+		const struct vm *v = c->vm[i];
+		uint64_t before = out->nbackups;
+
+		for (size_t k = 0; k < v->n; k++) {
+			if (v->backup[k]->hidden)
+				continue;
+			out->nbackups++;
+			/* Volumes of only holes cost nothing: saturate. */
+			if (__builtin_add_overflow(out->logical,
+				v->backup[k]->size, &out->logical))
+				out->logical = UINT64_MAX;
+		}
+		out->nvms += out->nbackups > before;
+	}
+	pthread_rwlock_unlock(&c->mu);
+}
