@@ -26,7 +26,9 @@ enum {
 	RECORD_MANIFEST_MAX = 1 << 20,
 	PACK_HEADER_LEN = 128,
 	PACK_TRAILER_LEN = 32,
-	PACK_ENTRY_LEN = 48
+	PACK_ENTRY_LEN = 48,
+	PACK_ENTRIES_MAX = 1 << 20, /* records of a pack: bounds its footer */
+	PACK_OFF_MAX = 0x7fffffff
 };
 
 /* One record, without its payload. */
@@ -77,7 +79,8 @@ struct pack_header {
 	uint8_t uuid[16];
 };
 
-/** pack_header_parse: 0; ERR_CORRUPT; ERR_UNSUP (newer version or features). */
+/** pack_header_parse: 0; ERR_CORRUPT; ERR_UNSUP (newer version or features).
+ * The text of ${e} lacks the pack's name. */
 void pack_header_print(const struct pack_header *h, uint8_t *out);
 int pack_header_parse(
     const uint8_t *in, struct pack_header *out, struct err *e);
@@ -93,6 +96,7 @@ struct pack_entry {
 	uint32_t stored_len;
 };
 
+/** pack_entry_parse: 0; ERR_CORRUPT; ERR_UNSUP: an entry to skip. */
 void pack_entry_print(const struct pack_entry *p, uint8_t *out);
 int pack_entry_parse(const uint8_t *in, struct pack_entry *out);
 
@@ -103,6 +107,8 @@ struct pack_trailer {
 	uint64_t tag;
 };
 
+/** pack_trailer_parse: 0; ERR_CORRUPT; ERR_UNSUP.  The tag is the caller's to
+ * compare, and that the footer's end is the trailer. */
 void pack_trailer_print(const struct pack_trailer *t, uint8_t *out);
 int pack_trailer_parse(const uint8_t *in, struct pack_trailer *out);
 

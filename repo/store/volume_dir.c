@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Packs as files of a local folder: packs/NNNN/NNNNNNNN.pack.  FORMAT.md 1. */
+#include "repo/store/volume.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "proto/base/buf.h"
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+
+enum {
+	PER_FOLDER = 1024,
+	NAME_MAX_LEN = 40 /* "003fffff/ffffffff.poisoned" and its NUL */
+};
+
+struct dir {
+	struct volume v;
+	int fd; /* of the folder "packs"; set before start */
+};
+
+struct dir_file {
+	struct volume_file f;
+	struct dir *d;
+	int fd;
+	uint32_t number;
+	/* Nothing was ever written at or behind this offset. */
+	_Atomic uint64_t reserved;
+	atomic_bool named;     /* its name and folders are durable */
+	atomic_bool no_falloc; /* the file system cannot */
+};
+
+static const struct volume_ops dir_ops;
+static const struct volume_file_ops dir_file_ops;
+
+static struct dir *
+dir_of(struct volume *v)
+{
+	return (struct dir *)v;
+}
+
+static struct dir_file *
+file_of(struct volume_file *f)
+{
+	return (struct dir_file *)f;
+}
+
+static const char *
+folder_name(uint32_t number, char *out)
+{
+	snprintf(out, NAME_MAX_LEN, "%04" PRIx32, number / PER_FOLDER);
+	return out;
+}
+
+static const char *
+file_name(uint32_t number, bool poisoned, char *out)
+{
+	snprintf(out, NAME_MAX_LEN, "%04" PRIx32 "/%08" PRIx32 ".%s",
+	    number / PER_FOLDER, number, poisoned ? "poisoned" : "pack");
+	return out;
+}
+
+static bool
+full(int error)
+{
+	return error == ENOSPC || error == EDQUOT;
+}
+
+int
+volume_dir_init(int dirfd, struct err *e)
+{
+	if (mkdirat(dirfd, "packs", 0700) == -1 && errno != EEXIST)
+		return err_set(e, full(errno) ? ERR_NOSPC : ERR_SYS,
+		    "packs: cannot make the folder: %s", strerror(errno));
+	if (fsync(dirfd) == -1)
+		return err_set(e, ERR_SYS,
+		    "cannot sync the repository's "
+		    "folder: %s",
+		    strerror(errno));
+	return 0;
+}
+
+int
+volume_dir_open(int dirfd, struct volume **out, struct err *e)
+{
+	struct dir *d = xcalloc(1, sizeof(*d));
+	int rc;
+
+	d->v.ops = &dir_ops;
+	d->fd = openat(dirfd, "packs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->fd == -1) {
+		rc = err_set(e, errno == ENOENT ? ERR_NOENT : ERR_SYS,
+		    "packs: cannot open the folder: %s", strerror(errno));
+		free(d);
+		return rc;
+	}
+	*out = &d->v;
+	return 0;
+}
+
+static void
+dir_close(struct volume *v)
+{
+	close(dir_of(v)->fd);
+	free(v);
+}
+
+static struct volume_file *
+file_new(struct dir *d, uint32_t number, int fd, uint64_t size)
+{
+	struct dir_file *f = xcalloc(1, sizeof(*f));
+
+	f->f.ops = &dir_file_ops;
+	f->d = d;
+	f->fd = fd;
+	f->number = number;
+	atomic_init(&f->reserved, size);
+	return &f->f;
+}
+
+static int
+dir_create(struct volume *v, uint32_t number, struct volume_file **out)
+{
+	char folder[NAME_MAX_LEN], name[NAME_MAX_LEN];
+	struct dir *d = dir_of(v);
+	struct stat st;
+	int fd;
+
+	if (mkdirat(d->fd, folder_name(number, folder), 0700) == -1 &&
+	    errno != EEXIST)
+		return full(errno) ? ERR_NOSPC
+				   : log_sys("packs/%s: make folder", folder);
+	/* A number is used once, also if its pack was poisoned. */
+	if (fstatat(d->fd, file_name(number, true, name), &st, 0) == 0)
+		return ERR_EXIST;
+	fd = openat(d->fd, file_name(number, false, name),
+	    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd == -1 && errno == EEXIST)
+		return ERR_EXIST;
+	if (fd == -1)
+		return full(errno) ? ERR_NOSPC
+				   : log_sys("packs/%s: create", name);
+	*out = file_new(d, number, fd, 0);
+	return 0;
+}
+
+static int
+dir_open(
+    struct volume *v, uint32_t number, bool writing, struct volume_file **out)
+{
+	int flags = (writing ? O_RDWR : O_RDONLY) | O_CLOEXEC, fd;
+	char name[NAME_MAX_LEN];
+	struct dir *d = dir_of(v);
+	struct stat st;
+
+	fd = openat(d->fd, file_name(number, false, name), flags);
+	if (fd == -1 && errno == ENOENT)
+		fd = openat(d->fd, file_name(number, true, name), flags);
+	if (fd == -1)
+		return errno == ENOENT ? ERR_NOENT
+				       : log_sys("packs/%s: open", name);
+	if (fstat(fd, &st) == -1) {
+		int rc = log_sys("packs/%s: stat", name);
+
+		close(fd);
+		return rc;
+	}
+	*out = file_new(d, number, fd, (uint64_t)st.st_size);
+	return 0;
+}
+
+/* What a name begins with; that all of it is right is tested by printing. */
+static uint32_t
+leading_hex(const char *s)
+{
+	size_t n = strspn(s, "0123456789abcdef");
+
+	return n <= 8 ? (uint32_t)strtoul(s, NULL, 16) : 0;
+}
+
+static int
+each_file(struct dir *d, const char *folder,
+    int (*visit)(void *arg, const struct volume_name *name), void *arg)
+{
+	char expect[NAME_MAX_LEN];
+	struct volume_name name;
+	struct dirent *de;
+	DIR *dp;
+	int fd, rc = 0;
+
+	fd = openat(d->fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		return errno == ENOENT ? 0 : log_sys("packs/%s: open", folder);
+	dp = fdopendir(fd);
+	if (dp == NULL) {
+		close(fd);
+		return log_sys("packs/%s: list", folder);
+	}
+	while (rc == 0 && (errno = 0, de = readdir(dp)) != NULL) {
+		if (de->d_name[0] == '.')
+			continue;
+		name.number = leading_hex(de->d_name);
+		name.poisoned = strstr(de->d_name, ".poisoned") != NULL;
+		/* Only the one name that this number has is a pack's. */
+		file_name(name.number, name.poisoned, expect);
+		if (strcmp(strchr(expect, '/') + 1, de->d_name) != 0 ||
+		    strncmp(expect, folder, strlen(folder)) != 0 ||
+		    name.number == 0)
+			log_info("packs/%s/%s: not a pack, ignored", folder,
+			    de->d_name);
+		else
+			rc = visit(arg, &name);
+	}
+	if (rc == 0 && de == NULL && errno != 0)
+		rc = log_sys("packs/%s: list", folder);
+	closedir(dp);
+	return rc;
+}
+
+static int
+dir_each(struct volume *v,
+    int (*visit)(void *arg, const struct volume_name *name), void *arg)
+{
+	char folder[NAME_MAX_LEN];
+	struct dir *d = dir_of(v);
+	struct dirent *de;
+	uint32_t n;
+	DIR *dp;
+	int fd, rc = 0;
+
+	fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		return log_sys("packs: open");
+	dp = fdopendir(fd);
+	if (dp == NULL) {
+		close(fd);
+		return log_sys("packs: list");
+	}
+	while (rc == 0 && (errno = 0, de = readdir(dp)) != NULL) {
+		if (de->d_name[0] == '.')
+			continue;
+		n = leading_hex(de->d_name);
+		if (n > UINT32_MAX / PER_FOLDER ||
+		    strcmp(folder_name(n * PER_FOLDER, folder), de->d_name) !=
+			0)
+			log_info("packs/%s: not a folder of packs, ignored",
+			    de->d_name);
+		else
+			rc = each_file(d, folder, visit, arg);
+	}
+	if (rc == 0 && de == NULL && errno != 0)
+		rc = log_sys("packs: list");
+	closedir(dp);
+	return rc;
+}
+
+static int
+sync_folders(struct dir *d, uint32_t number)
+{
+	char folder[NAME_MAX_LEN];
+	int fd, rc = 0;
+
+	fd = openat(d->fd, folder_name(number, folder),
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		return log_sys("packs/%s: open", folder);
+	if (fsync(fd) == -1)
+		rc = log_sys("packs/%s: sync", folder);
+	close(fd);
+	/* Another pack may have made the folder and not be synced yet. */
+	if (rc == 0 && fsync(d->fd) == -1)
+		rc = log_sys("packs: sync");
+	return rc;
+}
+
+static int
+dir_remove(struct volume *v, uint32_t number)
+{
+	char name[NAME_MAX_LEN];
+	struct dir *d = dir_of(v);
+	int rc;
+
+	rc = unlinkat(d->fd, file_name(number, false, name), 0);
+	if (rc == -1 && errno == ENOENT)
+		rc = unlinkat(d->fd, file_name(number, true, name), 0);
+	if (rc == -1)
+		return errno == ENOENT ? ERR_NOENT
+				       : log_sys("packs/%s: remove", name);
+	return sync_folders(d, number);
+}
+
+static int
+dir_poison(struct volume *v, uint32_t number)
+{
+	char from[NAME_MAX_LEN], to[NAME_MAX_LEN];
+	struct dir *d = dir_of(v);
+	struct stat st;
+
+	if (renameat(d->fd, file_name(number, false, from), d->fd,
+		file_name(number, true, to)) == -1) {
+		if (errno != ENOENT)
+			return log_sys("packs/%s: rename", from);
+		if (fstatat(d->fd, to, &st, 0) == -1)
+			return ERR_NOENT;
+	}
+	return sync_folders(d, number);
+}
+
+static int
+dir_space(struct volume *v, uint64_t *avail, uint64_t *total)
+{
+	struct statvfs st;
+
+	if (fstatvfs(dir_of(v)->fd, &st) == -1)
+		return log_sys("packs: free space");
+	*avail = (uint64_t)st.f_bavail * st.f_frsize;
+	*total = (uint64_t)st.f_blocks * st.f_frsize;
+	return 0;
+}
+
+static void
+raise_reserved(struct dir_file *f, uint64_t upto)
+{
+	uint64_t was = atomic_load(&f->reserved);
+
+	while (was < upto &&
+	    !atomic_compare_exchange_weak(&f->reserved, &was, upto))
+		;
+}
+
+static int
+file_reserve(struct volume_file *vf, uint64_t upto)
+{
+	struct dir_file *f = file_of(vf);
+	uint64_t was = atomic_load(&f->reserved), avail = 0, total;
+	int rc;
+
+	if (upto <= was)
+		return 0;
+	if (!atomic_load(&f->no_falloc)) {
+		do {
+			rc = fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)was,
+			    (off_t)(upto - was));
+		} while (rc == -1 && errno == EINTR);
+		if (rc == 0) {
+			raise_reserved(f, upto);
+			return 0;
+		}
+		if (full(errno)) {
+			/* Some file systems keep what they got so far. */
+			(void)fallocate(f->fd,
+			    FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+			    (off_t)was, (off_t)(upto - was));
+			return ERR_NOSPC;
+		}
+		if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+			return log_sys("pack %" PRIx32 ": reserve", f->number);
+		atomic_store(&f->no_falloc, true);
+	}
+	rc = dir_space(&f->d->v, &avail, &total);
+	if (rc != 0)
+		return rc;
+	if (avail < upto - was)
+		return ERR_NOSPC;
+	raise_reserved(f, upto);
+	return 0;
+}
+
+static int
+file_write(struct volume_file *vf, struct iovec *iov, int n, uint64_t off)
+{
+	struct dir_file *f = file_of(vf);
+	uint64_t end = off;
+
+	for (int i = 0; i < n; i++)
+		end += iov[i].iov_len;
+	raise_reserved(f, end);
+	if (pwritev_full(f->fd, iov, n, off) == -1)
+		return full(errno)
+		    ? ERR_NOSPC
+		    : log_sys("pack %" PRIx32 ": write at %" PRIu64, f->number,
+			  off);
+	return 0;
+}
+
+static int
+file_flush(struct volume_file *vf, uint64_t off, uint64_t len)
+{
+	/* A failure of the device is told by the sync, and only there. */
+	(void)sync_file_range(
+	    file_of(vf)->fd, (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE);
+	return 0;
+}
+
+static int
+file_sync(struct volume_file *vf)
+{
+	struct dir_file *f = file_of(vf);
+	int rc;
+
+	if (fdatasync(f->fd) == -1) {
+		rc = full(errno) ? ERR_NOSPC : ERR_SYS;
+		log_sys("pack %" PRIx32 ": sync", f->number);
+		return rc;
+	}
+	/* After a crash the name of a pack that is there may not be durable
+	 * yet either: so this is for files that were opened, too. */
+	if (!atomic_load(&f->named)) {
+		rc = sync_folders(f->d, f->number);
+		if (rc != 0)
+			return rc;
+		atomic_store(&f->named, true);
+	}
+	return 0;
+}
+
+static int
+file_read_at(
+    struct volume_file *vf, void *data, size_t len, uint64_t off, size_t *got)
+{
+	struct dir_file *f = file_of(vf);
+	ssize_t n = pread_full(f->fd, data, len, off);
+
+	if (n == -1)
+		return log_sys(
+		    "pack %" PRIx32 ": read at %" PRIu64, f->number, off);
+	*got = (size_t)n;
+	return 0;
+}
+
+static int
+file_size(struct volume_file *vf, uint64_t *size)
+{
+	struct dir_file *f = file_of(vf);
+	struct stat st;
+
+	if (fstat(f->fd, &st) == -1)
+		return log_sys("pack %" PRIx32 ": stat", f->number);
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int
+file_cut(struct volume_file *vf, uint64_t size)
+{
+	struct dir_file *f = file_of(vf);
+
+	/* Also to the size it has: that gives back what is reserved. */
+	if (ftruncate(f->fd, (off_t)size) == -1)
+		return log_sys("pack %" PRIx32 ": cut", f->number);
+	atomic_store(&f->reserved, size);
+	return 0;
+}
+
+static void
+file_close(struct volume_file *vf)
+{
+	struct dir_file *f = file_of(vf);
+
+	/* Nothing rests on what this says: what counts was synced. */
+	close(f->fd);
+	free(f);
+}
+
+static const struct volume_ops dir_ops = {
+	.create = dir_create,
+	.open = dir_open,
+	.each = dir_each,
+	.remove = dir_remove,
+	.poison = dir_poison,
+	.space = dir_space,
+	.close = dir_close,
+};
+
+static const struct volume_file_ops dir_file_ops = {
+	.reserve = file_reserve,
+	.write = file_write,
+	.flush = file_flush,
+	.sync = file_sync,
+	.read = file_read_at,
+	.size = file_size,
+	.cut = file_cut,
+	.close = file_close,
+};
