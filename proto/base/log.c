@@ -18,7 +18,7 @@ log_set_level(enum log_level l)
 }
 
 /* One write(2) a line, so that lines of threads do not mix. */
-static void
+__attribute__((format(printf, 2, 0))) static void
 emit(const char *word, const char *fmt, va_list ap, int err)
 {
 	char line[1024];
