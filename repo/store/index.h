@@ -53,8 +53,10 @@ struct index_options {
 
 /**
  * index_open(path, o, out, e): ERR_NOENT (none there, and no create),
- * ERR_CORRUPT (RocksDB refuses it: rebuild), ERR_UNSUP, ERR_SYS.
- * index_close(x): NULL is nothing.  index_destroy(path): remove it all.
+ * ERR_CORRUPT (RocksDB refuses it: rebuild), ERR_UNSUP (a newer program's),
+ * ERR_BUSY (another process has it open), ERR_SYS.
+ * index_close(x): NULL is nothing.  index_destroy(path): remove it all
+ * (only RocksDB's own files).
  */
 int index_open(const char *path, const struct index_options *o,
     struct index **out, struct err *e);
@@ -74,6 +76,12 @@ int index_get_many(
 int index_each(struct index *x,
     int (*visit)(void *arg, const struct id *id, const struct index_entry *e),
     void *arg);
+
+/** index_dying_each(x, from, below, visit, arg): the dying keys with a stamp
+ * in [from, below), oldest first.  Starting at the stamp that the last pass
+ * ended at spares it what was removed before. */
+int index_dying_each(struct index *x, uint64_t from, uint64_t below,
+    int (*visit)(void *arg, uint64_t stamp, const struct id *id), void *arg);
 
 /** index_packs_each: the table of packs.  index_backups_each: every manifest
  * record the index knows (payload as stored in its record, raw). */
