@@ -300,7 +300,7 @@ find_own(const struct ledger_session *s, const struct batch *b,
 	    p->kind != kind || p->level != level)
 		return false;
 	*out = (struct ledger_found){
-		.have = true, .flags = p->flags, .raw_len = p->place.raw_len
+		.have = true, .flags = p->flags, .place = p->place
 	};
 	return true;
 }
@@ -352,7 +352,7 @@ ledger_find(struct ledger_session *s, uint8_t kind, uint8_t level,
 		if (may_rely(s, &entry[i], kind, level))
 			out[where[i]] = (struct ledger_found){ .have = true,
 				.flags = entry[i].flags,
-				.raw_len = entry[i].place.raw_len };
+				.place = entry[i].place };
 	return 0;
 }
 

@@ -51,7 +51,7 @@ void ledger_end(struct ledger_session *s);
 struct ledger_found {
 	bool have;     /* it may rely on it (rule 2); the rest is then set */
 	uint8_t flags; /* INDEX_TAIL */
-	uint32_t raw_len;
+	struct place place;
 };
 
 /** ledger_find(s, kind, level, ids, n, out, e): ${n} ids of one kind, none a

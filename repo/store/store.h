@@ -18,7 +18,7 @@ struct store_format {
 	uint32_t version; /* 1 */
 	uint8_t uuid[16];
 	uint32_t chunk_size;
-	uint8_t hash;	      /* HASH_SHA256 */
+	uint8_t hash;         /* HASH_SHA256 */
 	bool dedup_namespace; /* ids keyed by namespace; else one domain */
 	uint64_t created;     /* a note */
 };
@@ -64,11 +64,11 @@ const struct store_format *store_format(const struct store *s);
  */
 struct store_session;
 
-/** store_begin(s, domain, key, out, e): ${key} of the domain's ids, or NULL.
+/** store_begin(s, domain, out, e): ${domain} is that of the VM's namespace.
  * The parent is looked up after this (rule 1).  ERR_LIMIT: too many sessions;
  * ERR_CLOSED: the store is closing or had a failed sync just now. */
-int store_begin(struct store *s, uint32_t domain, const uint8_t *key,
-    struct store_session **out, struct err *e);
+int store_begin(struct store *s, uint32_t domain, struct store_session **out,
+    struct err *e);
 
 /** store_end(x): without a commit: what it put is garbage with a stamp. */
 void store_end(struct store_session *x);
@@ -77,9 +77,10 @@ void store_end(struct store_session *x);
  * (rule 2)?  ${bits} is zeroed and set.  Holes count as had.  ERR_CLOSED (the
  * session is over), ERR_SYS. */
 int store_have(struct store_session *x, uint8_t kind, uint8_t level,
-    const struct id *ids, unsigned n, uint8_t *bits);
+    const struct id *ids, unsigned n, uint8_t *bits, struct err *e);
 
-/* One thread's tools for putting and reading: contexts and buffers. */
+/* One thread's tools for putting and reading: contexts and buffers.  ${key}:
+ * of the domain's ids, or NULL. */
 struct store_lane;
 struct store_lane *store_lane_new(struct store *s, const uint8_t *key);
 void store_lane_free(struct store_lane *l);
@@ -107,8 +108,9 @@ int store_put_node(struct store_session *x, struct store_lane *l,
 
 /** store_commit(x, l, m, e): check the roots against sizes (rule 18), append
  * the manifest when its whole tree is synced, wait until all is durable.  Sets
- * m->id, seq and time.  The session is over in any case.  ERR_PROTO,
- * ERR_MISSING, ERR_NOSPC, ERR_CLOSED, ERR_SYS. */
+ * m->id, seq, chunk_size, and time: the later of now and what it held.  The
+ * session is over in any case.  ERR_PROTO, ERR_MISSING, ERR_NOSPC, ERR_CLOSED,
+ * ERR_SYS. */
 int store_commit(struct store_session *x, struct store_lane *l,
     struct manifest *m, struct err *e);
 
@@ -139,7 +141,7 @@ int store_read_slices(struct store *s, struct store_lane *l,
 
 struct store_status {
 	uint64_t stored; /* bytes in packs */
-	uint64_t live;	 /* bytes of records that entries name, meta twice */
+	uint64_t live;   /* bytes of records that entries name, meta twice */
 	uint64_t unique_raw; /* bytes of distinct chunks before compression */
 	uint64_t npacks;
 	uint64_t index_bytes;

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening, closing and asking about a store. */
+#include "repo/store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+#include "repo/store/store_impl.h"
+
+enum {
+	BLOCK_CACHE = 32 << 20,
+	MEMTABLES = 32 << 20,
+	RESERVE_MAX = 256 << 20,
+	RESERVE_SHARE = 20 /* at most this fraction of the volume */
+};
+
+int
+store_lock(const char *dir, int dirfd, int *out, struct err *e)
+{
+	char pid[32];
+	int fd, n;
+
+	fd = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd == -1)
+		return err_set(e, ERR_SYS, "%s/lock: %s", dir, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		ssize_t len = pread_full(fd, pid, sizeof(pid) - 1, 0);
+
+		close(fd);
+		pid[len > 0 ? len : 0] = 0;
+		pid[strspn(pid, "0123456789")] = 0;
+		return err_set(e, ERR_BUSY,
+		    "%s is in use by process %s: one program at a time owns a "
+		    "repository",
+		    dir, pid[0] != 0 ? pid : "(unknown)");
+	}
+	n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
+	if (ftruncate(fd, 0) == -1 ||
+	    pwrite_full(fd, pid, (size_t)n, 0) == -1) {
+		/* The pid is a courtesy; a full disk must not stop a start. */
+		log_info("%s/lock: the pid could not be noted", dir);
+	}
+	*out = fd;
+	return 0;
+}
+
+static uint64_t
+reserve_default(struct volume *v)
+{
+	uint64_t avail, total;
+
+	if (volume_space(v, &avail, &total) != 0)
+		return RESERVE_MAX;
+	return total / RESERVE_SHARE < RESERVE_MAX ? total / RESERVE_SHARE
+						   : RESERVE_MAX;
+}
+
+static int
+index_check(struct index *x, const struct store_format *f, struct err *e)
+{
+	uint8_t uuid[sizeof(f->uuid)];
+	uint64_t marked;
+
+	if (index_uuid_get(x, uuid) != 0 ||
+	    memcmp(uuid, f->uuid, sizeof(uuid)) != 0)
+		return err_set(e, ERR_CORRUPT,
+		    "the index is of another repository: run `backstay fsck "
+		    "--rebuild-index`");
+	if (index_number(x, INDEX_NEEDS_FSCK, &marked) != 0)
+		return err_set(e, ERR_SYS, "the index cannot be read");
+	if (marked != 0)
+		return err_set(e, ERR_CORRUPT,
+		    "the index has a wrong count: run `backstay fsck "
+		    "--rebuild-index`");
+	return 0;
+}
+
+struct tell {
+	void (*visit)(void *arg, const struct manifest *m);
+	void *arg;
+	struct manifest *m;
+	struct err *e;
+};
+
+static int
+tell_backup(void *arg, const struct id *id, const struct place *place,
+    const void *data, size_t len)
+{
+	struct tell *t = arg;
+	int rc;
+
+	(void)place;
+	rc = manifest_parse(data, len, t->m, t->e);
+	if (rc == 0 && memcmp(t->m->id, id->b, sizeof(t->m->id)) != 0)
+		rc = err_set(t->e, ERR_CORRUPT, "its id is another's");
+	if (rc != 0) {
+		err_prefix(t->e, "a manifest in the index");
+		return rc;
+	}
+	t->visit(t->arg, t->m);
+	return 0;
+}
+
+int
+store_open(const char *dir, const struct store_options *o,
+    void (*visit)(void *arg, const struct manifest *m), void *arg,
+    struct store **out, struct err *e)
+{
+	struct index_options xo = { .memtables = MEMTABLES };
+	struct pack_options po = { .hash = HASH_SHA256 };
+	struct tell tell = { .visit = visit, .arg = arg, .e = e };
+	struct store *s = xcalloc(1, sizeof(*s));
+	char *path;
+	int rc;
+
+	rc = store_format_read(dir, &s->format, e);
+	if (rc != 0)
+		goto err_free;
+	s->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->dirfd == -1) {
+		rc = err_set(e, ERR_SYS, "%s: %s", dir, strerror(errno));
+		goto err_free;
+	}
+	rc = store_lock(dir, s->dirfd, &s->lockfd, e);
+	if (rc != 0)
+		goto err_dir;
+	rc = volume_dir_open(s->dirfd, &s->volume, e);
+	if (rc != 0)
+		goto err_lock;
+	memcpy(po.uuid, s->format.uuid, sizeof(po.uuid));
+	po.chunk_size = s->format.chunk_size;
+	po.data_limit = o->data_limit != 0 ? o->data_limit : PACK_DATA_LIMIT;
+	po.reserve = o->reserve != 0 ? o->reserve : reserve_default(s->volume);
+	s->packs = packs_new(s->volume, &po);
+	xo.block_cache = o->block_cache != 0 ? o->block_cache : BLOCK_CACHE;
+	path =
+	    o->index != NULL ? xstrdup(o->index) : xasprintf("%s/index", dir);
+	rc = index_open(path, &xo, &s->index, e);
+	free(path);
+	if (rc != 0) {
+		if (rc == ERR_NOENT)
+			rc = err_set(e, ERR_CORRUPT,
+			    "%s has no index: run `backstay fsck "
+			    "--rebuild-index`",
+			    dir);
+		goto err_packs;
+	}
+	if ((rc = index_check(s->index, &s->format, e)) != 0 ||
+	    (rc = rollforward(s->index, s->volume, s->packs, &s->format, e)) !=
+		0)
+		goto err_index;
+	tell.m = xmalloc(sizeof(*tell.m));
+	rc = index_backups_each(s->index, tell_backup, &tell);
+	free(tell.m);
+	if (rc != 0)
+		goto err_index;
+	s->ledger = ledger_new(s->index, s->packs, o->batch_ms);
+	rc = ledger_start(s->ledger);
+	if (rc != 0) {
+		err_set(e, rc, "%s: the ledger could not start", dir);
+		goto err_ledger;
+	}
+	*out = s;
+	return 0;
+err_ledger:
+	ledger_free(s->ledger);
+err_index:
+	index_close(s->index);
+err_packs:
+	packs_free(s->packs);
+	volume_close(s->volume);
+err_lock:
+	close(s->lockfd);
+err_dir:
+	close(s->dirfd);
+err_free:
+	free(s);
+	return rc;
+}
+
+void
+store_close(struct store *s)
+{
+	if (s == NULL)
+		return;
+	ledger_stop(s->ledger);
+	ledger_free(s->ledger);
+	index_close(s->index);
+	packs_free(s->packs);
+	volume_close(s->volume);
+	close(s->lockfd);
+	close(s->dirfd);
+	free(s);
+}
+
+const struct store_format *
+store_format(const struct store *s)
+{
+	return &s->format;
+}
+
+static void
+add_pack(void *arg, const struct pack_info *info)
+{
+	struct store_status *st = arg;
+	/* Entries name the first of a meta pair; its twin holds as much. */
+	int64_t copies = info->type == PACK_META ? 2 : 1;
+
+	st->npacks++;
+	st->stored += info->known;
+	if (info->live > 0)
+		st->live += (uint64_t)(info->live * copies);
+}
+
+int
+store_status(struct store *s, struct store_status *out)
+{
+	struct ledger_status ls;
+	struct index_size size;
+	int rc;
+
+	*out = (struct store_status){ 0 };
+	rc = index_size(s->index, &size);
+	if (rc != 0)
+		return rc;
+	rc = volume_space(s->volume, &out->avail, &out->total);
+	if (rc != 0)
+		return rc;
+	packs_each(s->packs, add_pack, out);
+	ledger_status(s->ledger, &ls);
+	out->unique_raw = ls.unique_raw;
+	out->batches = ls.published;
+	out->index_bytes = size.bytes;
+	out->entries = size.entries;
+	return 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store_impl: what the files of the store share. */
+#ifndef REPO_STORE_STORE_IMPL_H
+#define REPO_STORE_STORE_IMPL_H
+
+#include "proto/codec.h"
+#include "repo/store/ledger.h"
+#include "repo/store/store.h"
+
+struct store {
+	struct store_format format; /* set before start */
+	int dirfd;
+	int lockfd;
+	struct volume *volume;
+	struct pack_set *packs;
+	struct index *index;
+	struct ledger *ledger;
+};
+
+struct store_session {
+	struct store *store;
+	struct ledger_session *ledger;
+};
+
+/* Nodes last read on the way down a tree, one a level. */
+struct store_path {
+	struct id id[NODE_LEVEL_MAX + 1];
+	struct node node[NODE_LEVEL_MAX + 1];
+};
+
+struct store_lane {
+	struct hasher *hasher;
+	struct codec *codec;
+	uint8_t *raw;       /* one chunk, decoded */
+	uint8_t *range;     /* joined reads; made when first used */
+	struct buf payload; /* one record */
+	struct store_path path;
+};
+
+/** store_lock(dir, dirfd, &fd, e): ERR_BUSY names who holds it. */
+int store_lock(const char *dir, int dirfd, int *fd, struct err *e);
+
+/** store_node_at(s, l, id, place, level, out, e): the node whose record lies
+ * there: read, verified against its id, parsed, its level checked. */
+int store_node_at(struct store *s, struct store_lane *l, const struct id *id,
+    const struct place *place, unsigned level, struct node *out, struct err *e);
+
+/** rollforward(x, v, p, format, e): bring index and packs together when a
+ * store is opened: STORE.md 13; fills the pack set. */
+int rollforward(struct index *x, struct volume *v, struct pack_set *p,
+    const struct store_format *format, struct err *e);
+
+#endif

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Putting: what a lane may add to the store, and how it is checked. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "proto/base/bytes.h"
+#include "repo/store/store_impl.h"
+
+int
+store_begin(
+    struct store *s, uint32_t domain, struct store_session **out, struct err *e)
+{
+	struct store_session *x = xcalloc(1, sizeof(*x));
+	int rc;
+
+	x->store = s;
+	rc = ledger_begin(s->ledger, domain, &x->ledger, e);
+	if (rc != 0) {
+		free(x);
+		return rc;
+	}
+	*out = x;
+	return 0;
+}
+
+void
+store_end(struct store_session *x)
+{
+	if (x == NULL)
+		return;
+	ledger_end(x->ledger);
+	free(x);
+}
+
+struct store_lane *
+store_lane_new(struct store *s, const uint8_t *key)
+{
+	struct store_lane *l = xcalloc(1, sizeof(*l));
+
+	l->hasher = hasher_new(key);
+	l->codec = codec_new(0);
+	l->raw = aligned_new(s->format.chunk_size);
+	return l;
+}
+
+void
+store_lane_free(struct store_lane *l)
+{
+	if (l == NULL)
+		return;
+	hasher_free(l->hasher);
+	codec_free(l->codec);
+	buf_fini(&l->payload);
+	free(l->raw);
+	free(l->range);
+	free(l);
+}
+
+int
+store_have(struct store_session *x, uint8_t kind, uint8_t level,
+    const struct id *ids, unsigned n, uint8_t *bits, struct err *e)
+{
+	struct ledger_found found[NODE_FANOUT];
+	struct id ask[NODE_FANOUT];
+	unsigned where[NODE_FANOUT], nask = 0;
+	int rc, had = 0;
+
+	assert(n <= NODE_FANOUT);
+	memset(bits, 0, (n + 7) / 8);
+	for (unsigned i = 0; i < n; i++) {
+		if (id_is_hole(&ids[i])) {
+			bits[i / 8] |= (uint8_t)(1 << i % 8);
+		} else {
+			ask[nask] = ids[i];
+			where[nask++] = i;
+		}
+	}
+	if (nask == 0)
+		return 0;
+	rc = ledger_find(x->ledger, kind, level, ask, nask, found, e);
+	if (rc != 0)
+		return rc;
+	for (unsigned k = 0; k < nask; k++) {
+		if (!found[k].have)
+			continue;
+		bits[where[k] / 8] |= (uint8_t)(1 << where[k] % 8);
+		had++;
+	}
+	return ledger_frontier(x->ledger, had, e);
+}
+
+/* The bytes are that chunk, and a chunk that may be stored (rule 18). */
+static int
+chunk_check(struct store *s, struct store_lane *l, const struct store_put *p,
+    struct err *e)
+{
+	struct id id;
+
+	if (p->raw_len == 0 || p->raw_len > s->format.chunk_size)
+		return err_set(e, ERR_PROTO, "a chunk of %u bytes", p->raw_len);
+	if (p->stored_len > p->raw_len)
+		return err_set(
+		    e, ERR_PROTO, "a chunk that is longer encoded than plain");
+	if (codec_unpack(l->codec, p->codec, p->data, p->stored_len, l->raw,
+		p->raw_len) != 0)
+		return err_set(e, ERR_PROTO, "a chunk that does not decode");
+	hasher_chunk(l->hasher, l->raw, p->raw_len, &id);
+	if (!id_equal(&id, &p->id))
+		return err_set(
+		    e, ERR_PROTO, "a chunk whose bytes do not match its id");
+	if (bytes_zero(l->raw, p->raw_len))
+		return err_set(e, ERR_PROTO, "a chunk of zeroes is a hole");
+	return 0;
+}
+
+int
+store_put_chunk(struct store_session *x, struct store_lane *l,
+    const struct store_put *p, uint64_t *stored, struct err *e)
+{
+	struct store *s = x->store;
+	struct record r = { .kind = RECORD_CHUNK,
+		.codec = p->codec,
+		.raw_len = p->raw_len,
+		.stored_len = p->stored_len,
+		.id = p->id };
+	struct ledger_put put = { .record = &r, .payload = p->data };
+	struct ledger_found found;
+	int rc;
+
+	*stored = 0;
+	if (id_is_hole(&p->id))
+		return err_set(e, ERR_PROTO, "a chunk with the id of a hole");
+	/* Rule 6: bytes are dropped for *have* and for nothing else. */
+	rc = ledger_find(x->ledger, RECORD_CHUNK, 0, &p->id, 1, &found, e);
+	if (rc != 0)
+		return rc;
+	if (!found.have) {
+		rc = chunk_check(s, l, p, e);
+		if (rc != 0)
+			return rc;
+		if (p->raw_len != s->format.chunk_size)
+			put.flags = INDEX_TAIL;
+		rc = ledger_put(x->ledger, &put, stored, e);
+		if (rc != 0)
+			return rc;
+	}
+	return ledger_frontier(x->ledger, 1, e);
+}
+
+/* Rule 5: every child is there for this session; rule 18: a short slice only
+ * at the very end, and the node says so. */
+static int
+children_check(struct store_session *x, const struct node *n,
+    uint8_t missing[NODE_FANOUT / 8], int *nheld, struct err *e)
+{
+	struct ledger_found found[NODE_FANOUT];
+	struct id ask[NODE_FANOUT];
+	unsigned where[NODE_FANOUT], nask = 0;
+	bool any_missing = false, tail = false;
+	int rc;
+
+	memset(missing, 0, NODE_FANOUT / 8);
+	for (unsigned i = 0; i < n->n; i++) {
+		if (id_is_hole(&n->child[i]))
+			continue;
+		ask[nask] = n->child[i];
+		where[nask++] = i;
+	}
+	rc = ledger_find(x->ledger, n->level == 0 ? RECORD_CHUNK : RECORD_NODE,
+	    n->level == 0 ? 0 : (uint8_t)(n->level - 1), ask, nask, found, e);
+	if (rc != 0)
+		return rc;
+	for (unsigned k = 0; k < nask; k++) {
+		if (!found[k].have) {
+			missing[where[k] / 8] |= (uint8_t)(1 << where[k] % 8);
+			any_missing = true;
+		} else if ((found[k].flags & INDEX_TAIL) != 0) {
+			if (k + 1 != nask)
+				return err_set(e, ERR_PROTO,
+				    "a short slice inside a volume");
+			tail = true;
+		}
+	}
+	if (any_missing)
+		return err_set(e, ERR_MISSING,
+		    "children of a node are not in the repository");
+	if (tail != n->tail)
+		return err_set(
+		    e, ERR_PROTO, "a node that is wrong about its last slice");
+	*nheld = (int)nask;
+	return 0;
+}
+
+int
+store_put_node(struct store_session *x, struct store_lane *l,
+    const uint8_t *body, size_t len, uint8_t missing[NODE_FANOUT / 8],
+    struct err *e)
+{
+	struct record r = { .kind = RECORD_NODE,
+		.raw_len = (uint32_t)len,
+		.stored_len = (uint32_t)len };
+	struct node n;
+	struct ledger_put put = { .record = &r, .payload = body, .node = &n };
+	struct ledger_found found;
+	uint64_t stored;
+	int rc, nheld = 0;
+
+	if ((rc = node_parse(body, len, &n, e)) != 0 ||
+	    (rc = children_check(x, &n, missing, &nheld, e)) != 0)
+		return rc;
+	hasher_node(l->hasher, body, len, &r.id);
+	rc = ledger_find(x->ledger, RECORD_NODE, n.level, &r.id, 1, &found, e);
+	if (rc != 0)
+		return rc;
+	if (!found.have) {
+		put.level = n.level;
+		put.flags = n.tail ? INDEX_TAIL : 0;
+		rc = ledger_put(x->ledger, &put, &stored, e);
+		if (rc != 0)
+			return rc;
+	}
+	return ledger_frontier(x->ledger, 1 - nheld, e);
+}
+
+/*
+ * Rule 18: the root's level follows from the volume's size, and the last slice
+ * that is there lies inside it and has its right length.  All other slices are
+ * whole: no node accepts a short one but at its very end.
+ */
+static int
+root_check(struct store_session *x, struct store_lane *l,
+    const struct manifest_volume *v, struct err *e)
+{
+	uint32_t chunk_size = x->store->format.chunk_size;
+	uint64_t nslices = chunk_nslices(v->size, chunk_size), last = 0;
+	struct ledger_found found;
+	struct id id = v->root;
+	struct node n;
+	int rc;
+
+	if (id_is_hole(&id))
+		return 0;
+	if (nslices == 0)
+		return err_set(e, ERR_PROTO, "an empty volume with a root");
+	for (int level = (int)node_root_level(nslices); level >= 0; level--) {
+		rc = ledger_find(
+		    x->ledger, RECORD_NODE, (uint8_t)level, &id, 1, &found, e);
+		if (rc != 0)
+			return rc;
+		if (!found.have)
+			return err_set(e, ERR_MISSING,
+			    "its tree is not in the repository");
+		rc = store_node_at(
+		    x->store, l, &id, &found.place, (unsigned)level, &n, e);
+		if (rc != 0)
+			return rc;
+		last += (uint64_t)(n.n - 1) *
+		    (level == 0 ? 1 : node_span((unsigned)level - 1));
+		id = n.child[n.n - 1];
+	}
+	rc = ledger_find(x->ledger, RECORD_CHUNK, 0, &id, 1, &found, e);
+	if (rc != 0)
+		return rc;
+	if (!found.have)
+		return err_set(
+		    e, ERR_MISSING, "its last chunk is not in the repository");
+	if (last >= nslices ||
+	    found.place.raw_len != chunk_len(v->size, chunk_size, last))
+		return err_set(e, ERR_PROTO,
+		    "its tree does not fit its size of %llu bytes",
+		    (unsigned long long)v->size);
+	return 0;
+}
+
+int
+store_commit(struct store_session *x, struct store_lane *l, struct manifest *m,
+    struct err *e)
+{
+	int rc;
+
+	m->chunk_size = x->store->format.chunk_size;
+	for (unsigned i = 0; i < m->nvolumes; i++) {
+		rc = root_check(x, l, &m->volume[i], e);
+		if (rc != 0) {
+			err_prefix(e, "volume %s", m->volume[i].name);
+			return rc;
+		}
+	}
+	return ledger_commit(x->ledger, m, e);
+}
