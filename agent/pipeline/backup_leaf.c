@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/pipeline/backup_leaf.h"
+
+#include <assert.h>
+#include <string.h>
+
+static uint64_t
+leaf_span(const struct backup *b)
+{
+	return (uint64_t)b->chunk_size * NODE_FANOUT;
+}
+
+/* Damage of the source is not damage of the store: another exit code. */
+static int
+source_failed(const struct backup_volume *v, int rc, struct err *e)
+{
+	if (rc == ERR_CORRUPT)
+		rc = ERR_INVAL;
+	e->code = rc;
+	return err_prefix(e, "disk %s", v->name);
+}
+
+int
+leaf_hole_run(const struct backup *b, unsigned volume, uint64_t leaf,
+    uint64_t *n, struct err *e)
+{
+	const struct backup_volume *v = &b->volume[volume];
+	uint64_t off = leaf * leaf_span(b), len = 0;
+	bool hole = false;
+	int rc;
+
+	*n = 0;
+	rc = source_map(v->source, off, &len, &hole, e);
+	if (rc != 0)
+		return source_failed(v, rc, e);
+	if (!hole)
+		return 0;
+	if (len >= v->source->size - off)
+		*n = tree_nleaves(v->tree) - leaf;
+	else
+		*n = len / leaf_span(b);
+	return 0;
+}
+
+uint64_t
+leaf_bytes(const struct backup *b, unsigned volume, uint64_t leaf, uint64_t n)
+{
+	uint64_t size = b->volume[volume].source->size;
+	uint64_t from = leaf * leaf_span(b), to = (leaf + n) * leaf_span(b);
+
+	return n == 0 ? 0 : (to < size ? to : size) - from;
+}
+
+void
+leaf_init(
+    struct leaf *l, const struct backup *b, unsigned volume, uint64_t index)
+{
+	uint64_t left;
+
+	memset(l, 0, sizeof(*l));
+	l->used = true;
+	l->volume = volume;
+	l->index = index;
+	l->first = index * NODE_FANOUT;
+	left = b->volume[volume].nslices - l->first;
+	l->n = left < NODE_FANOUT ? (unsigned)left : NODE_FANOUT;
+}
+
+uint32_t
+window_slice_len(const struct window *w, const struct backup *b, unsigned i)
+{
+	const struct backup_volume *v = &b->volume[w->leaf->volume];
+
+	return chunk_len(
+	    v->source->size, b->chunk_size, w->leaf->first + w->at + i);
+}
+
+/* Which slices lie in holes whole; the others have to be read. */
+static int
+map_holes(
+    const struct window *w, const struct backup *b, bool *skip, struct err *e)
+{
+	const struct backup_volume *v = &b->volume[w->leaf->volume];
+	uint64_t cs = b->chunk_size, size = v->source->size;
+	uint64_t start = (w->leaf->first + w->at) * cs;
+	uint64_t end = start + w->n * cs, off = start, len, from, to;
+	bool hole;
+	int rc;
+
+	if (end > size)
+		end = size;
+	memset(skip, 0, NODE_FANOUT * sizeof(*skip));
+	for (; off < end; off += len) {
+		rc = source_map(v->source, off, &len, &hole, e);
+		if (rc != 0)
+			return rc;
+		assert(len > 0);
+		if (len > end - off)
+			len = end - off;
+		if (!hole)
+			continue;
+		from = (off - start + cs - 1) / cs;
+		to = off + len == size ? w->n : (off + len - start) / cs;
+		for (; from < to; from++)
+			skip[from] = true;
+	}
+	return 0;
+}
+
+static int
+read_slices(const struct window *w, const struct backup *b, const bool *skip,
+    uint64_t *nread, struct err *e)
+{
+	const struct backup_volume *v = &b->volume[w->leaf->volume];
+	uint64_t cs = b->chunk_size;
+	unsigned i, to;
+	int rc;
+
+	for (i = 0; i < w->n; i = to) {
+		uint64_t off = (w->leaf->first + w->at + i) * cs;
+		uint64_t len;
+
+		for (to = i; to < w->n && skip[to] == skip[i]; to++)
+			;
+		if (skip[i])
+			continue;
+		len = (to - i) * cs;
+		if (len > v->source->size - off)
+			len = v->source->size - off;
+		rc = source_read(
+		    v->source, w->data + i * cs, (size_t)len, off, e);
+		if (rc != 0)
+			return rc;
+		*nread += len;
+	}
+	return 0;
+}
+
+static bool
+is_forced(const struct leaf *l, unsigned slice)
+{
+	return (l->force[slice / 8] & 1u << slice % 8) != 0;
+}
+
+static enum slice_kind
+find_kind(const struct leaf *l, unsigned slice)
+{
+	const struct id *id = &l->node.child[slice];
+
+	if (id_is_hole(id))
+		return SLICE_HOLE;
+	/* 128 of them: a table would cost more than it saves. */
+	for (unsigned i = 0; i < slice; i++)
+		if (id_equal(id, &l->node.child[i]))
+			return SLICE_TWIN;
+	if (is_forced(l, slice))
+		return SLICE_FORCE;
+	if (l->parent_state == PARENT_KNOWN &&
+	    id_equal(id, &l->parent.child[slice]))
+		return SLICE_PARENT;
+	return SLICE_ASK;
+}
+
+static void
+complete(struct window *w, const struct backup *b, struct hasher *h)
+{
+	struct leaf *l = w->leaf;
+	uint8_t body[NODE_LEN_MAX];
+
+	node_trim(&l->node);
+	if (l->node.n == 0)
+		return; /* its id is the hole's */
+	/* Only the volume's last slice can be short; a hole is cut off. */
+	l->node.tail = l->node.n == l->n &&
+	    window_slice_len(w, b, w->n - 1) < b->chunk_size;
+	hasher_node(h, body, node_print(&l->node, body), &l->id);
+	w->reuse = l->attempt == 0 && l->parent_state == PARENT_KNOWN &&
+	    id_equal(&l->id, &l->parent_id);
+}
+
+int
+window_fill(struct window *w, const struct backup *b, struct leaf *l,
+    struct hasher *h, uint64_t *nread, struct err *e)
+{
+	unsigned most = BACKUP_WINDOW / b->chunk_size;
+	bool skip[NODE_FANOUT];
+	int rc;
+
+	w->leaf = l;
+	w->at = l->nfilled;
+	w->n = l->n - l->nfilled < most ? l->n - l->nfilled : most;
+	w->last = w->at + w->n == l->n;
+	w->reuse = false;
+	w->waiting = false;
+	w->nask = 0;
+	*nread = 0;
+	rc = map_holes(w, b, skip, e);
+	if (rc == 0)
+		rc = read_slices(w, b, skip, nread, e);
+	if (rc != 0)
+		return source_failed(&b->volume[l->volume], rc, e);
+	for (unsigned i = 0; i < w->n; i++) {
+		const uint8_t *data = w->data + (size_t)i * b->chunk_size;
+		uint32_t len = window_slice_len(w, b, i);
+		struct id *id = &l->node.child[w->at + i];
+
+		if (!skip[i] && !bytes_zero(data, len))
+			hasher_chunk(h, data, len, id);
+		w->kind[i] = (uint8_t)find_kind(l, w->at + i);
+		if (w->kind[i] == SLICE_ASK)
+			w->nask++;
+	}
+	l->nfilled += w->n;
+	if (w->last)
+		complete(w, b, h);
+	return 0;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backup_leaf: one leaf of a volume in work: read it, and see what is new. */
+#ifndef AGENT_PIPELINE_BACKUP_LEAF_H
+#define AGENT_PIPELINE_BACKUP_LEAF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/pipeline/cursor.h"
+#include "agent/pipeline/job.h"
+#include "agent/pipeline/tree.h"
+#include "agent/source/source.h"
+#include "proto/msg.h"
+
+enum { BACKUP_WINDOW = 8 << 20 /* read at once, and so a buffer's size */ };
+
+/* All set before the lanes start, but for what trees do themselves. */
+struct backup_volume {
+	const char *name;
+	struct source *source;
+	uint64_t nslices;
+	struct tree *tree;
+	uint64_t parent_nleaves; /* 0: no parent to compare with */
+};
+
+struct backup {
+	struct job job;
+	struct cursor cursor;
+	uint32_t chunk_size;
+	int compression;
+	unsigned nvolumes;
+	struct backup_volume volume[MANIFEST_VOLUMES_MAX];
+};
+
+/** backup_lane(l, arg, e): what a lane does; ${arg} is the struct backup. */
+int backup_lane(struct job_lane *l, void *arg, struct err *e);
+
+enum parent_state { PARENT_NONE, PARENT_ASKED, PARENT_KNOWN };
+
+struct leaf {
+	bool used;
+	unsigned volume;
+	uint64_t index;
+	uint64_t first; /* slice */
+	unsigned n;     /* slices within the volume */
+	unsigned nfilled;
+	unsigned attempt; /* of sending it */
+	uint8_t
+	    force[NODE_FANOUT / 8]; /* slices the store turned out to lack */
+	enum parent_state parent_state;
+	struct node parent; /* what is at its place in the parent */
+	struct id parent_id;
+	struct node node; /* what it is: children up to ${nfilled} */
+	struct id id;     /* once all is filled in */
+};
+
+enum slice_kind {
+	SLICE_HOLE,
+	SLICE_PARENT, /* as in the parent at its place */
+	SLICE_TWIN,   /* as another one before it in the leaf */
+	SLICE_ASK,    /* the store may have it */
+	SLICE_FORCE   /* the store said that it lacks it */
+};
+
+/* A part of a leaf with its bytes: what is read, asked and sent at a time. */
+struct window {
+	struct leaf *leaf; /* NULL: idle */
+	unsigned at;       /* first slice in the leaf */
+	unsigned n;
+	bool last;    /* the leaf is complete with it */
+	bool reuse;   /* the leaf is the parent's */
+	bool waiting; /* for HAVE */
+	unsigned nask;
+	uint8_t kind[NODE_FANOUT]; /* enum slice_kind, from ${at} on */
+	struct msg_have have;      /* of those of SLICE_ASK, in order */
+	uint8_t *data;             /* BACKUP_WINDOW bytes */
+};
+
+/** leaf_hole_run(b, volume, leaf, &n, e): how many leaves from ${leaf} on are
+ * holes without being read.  As source_map. */
+int leaf_hole_run(const struct backup *b, unsigned volume, uint64_t leaf,
+    uint64_t *n, struct err *e);
+
+/** leaf_bytes(b, volume, leaf, n): bytes of the volume below those leaves. */
+uint64_t leaf_bytes(
+    const struct backup *b, unsigned volume, uint64_t leaf, uint64_t n);
+
+/** leaf_init(l, b, volume, index): a leaf without a parent. */
+void leaf_init(
+    struct leaf *l, const struct backup *b, unsigned volume, uint64_t index);
+
+/**
+ * window_fill(w, b, l, h, &nread, e): read the next part of ${l} into ${w},
+ * hash it, tell the kinds of its slices; with the last part, l->node and
+ * l->id are complete.  As source_read; never ERR_CORRUPT.
+ */
+int window_fill(struct window *w, const struct backup *b, struct leaf *l,
+    struct hasher *h, uint64_t *nread, struct err *e);
+
+/** window_slice_len(w, b, i): bytes of its slice ${i}. */
+uint32_t window_slice_len(
+    const struct window *w, const struct backup *b, unsigned i);
+
+#endif

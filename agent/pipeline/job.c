@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/pipeline/job.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "agent/pipeline/interrupt.h"
+#include "proto/base/io.h"
+#include "proto/base/json.h"
+#include "proto/base/log.h"
+
+enum { TELL_EVERY_MS = 1000, FINISH_MS = 10000 };
+
+/* What a lane's thread is started with. */
+struct start {
+	struct job_lane *lane;
+	job_work *work;
+	void *arg;
+};
+
+int
+job_open(struct job *j, const struct job_options *o, struct err *e)
+{
+	int rc;
+
+	memset(j, 0, sizeof(*j));
+	j->url = o->url;
+	j->id = o->id;
+	j->nlanes = o->lanes;
+	rc = remote_open(o->url, o->id, &j->control, e);
+	if (rc != 0)
+		return rc;
+	interrupt_init();
+	j->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (j->event_fd == -1) {
+		remote_close(&j->control);
+		return err_set(e, ERR_SYS, "eventfd: %s", strerror(errno));
+	}
+	pthread_mutex_init(&j->mu, NULL);
+	rate_init(&j->rate, o->bwlimit);
+	j->started_ms = now_ms();
+	return 0;
+}
+
+void
+job_close(struct job *j)
+{
+	remote_close(&j->control);
+	close(j->event_fd);
+	rate_fini(&j->rate);
+	pthread_mutex_destroy(&j->mu);
+}
+
+int
+job_begun(struct job *j, const json_t *answer, struct err *e)
+{
+	uint64_t lanes_max = j->nlanes;
+	const char *token;
+	int rc;
+
+	rc = json_get_str(answer, "token", &token, e);
+	if (rc == 0)
+		rc = json_opt_u64(answer, "job", &j->number, e);
+	if (rc == 0)
+		rc = json_opt_u64(answer, "lanes_max", &lanes_max, e);
+	if (rc == 0 && json_object_get(answer, "hash_key") != NULL) {
+		rc = json_get_hex(
+		    answer, "hash_key", j->hash_key, HASH_KEY_LEN, e);
+		j->has_key = true;
+	}
+	if (rc != 0)
+		return err_prefix(e, "%s", lane_peer(j->control.lane));
+	if (strlen(token) >= sizeof(j->token))
+		return err_set(e, ERR_PROTO, "%s: the token is too long",
+		    lane_peer(j->control.lane));
+	memcpy(j->token, token, strlen(token) + 1);
+	if (lanes_max < j->nlanes)
+		j->nlanes = lanes_max > 0 ? (unsigned)lanes_max : 1;
+	return 0;
+}
+
+static void
+wake(struct job *j)
+{
+	uint64_t one = 1;
+
+	if (write(j->event_fd, &one, sizeof(one)) == -1)
+		return; /* full: it is awake already */
+}
+
+/* The first failure wins; whoever waits for the daemon stops waiting. */
+static void
+fail(struct job *j, const struct err *e)
+{
+	pthread_mutex_lock(&j->mu);
+	if (!j->failed) {
+		j->failed = true;
+		j->err = *e;
+	}
+	atomic_store(&j->stop, true);
+	for (unsigned i = 0; i < j->nlanes; i++)
+		if (j->lane[i].open)
+			lane_shutdown(j->lane[i].remote.lane);
+	pthread_mutex_unlock(&j->mu);
+	wake(j);
+}
+
+static int
+attach(struct job_lane *l, struct err *e)
+{
+	json_t *ask = remote_op("attach");
+
+	json_set_str(ask, "token", l->job->token);
+	return remote_call(&l->remote, ask, REMOTE_CALL_MS, NULL, e);
+}
+
+/* A daemon may have no room for all the lanes: those that it takes will do. */
+static int
+turned_away(struct job *j, int rc, const struct err *e)
+{
+	if (rc != ERR_LIMIT)
+		return rc;
+	pthread_mutex_lock(&j->mu);
+	j->limit = *e;
+	pthread_mutex_unlock(&j->mu);
+	return 0;
+}
+
+static int
+lane_run(struct start *s, struct err *e)
+{
+	struct job_lane *l = s->lane;
+	struct job *j = l->job;
+	bool stopped;
+	int rc;
+
+	rc = remote_open(j->url, j->id, &l->remote, e);
+	if (rc != 0)
+		return turned_away(j, rc, e);
+	pthread_mutex_lock(&j->mu);
+	stopped = job_stopped(j);
+	l->open = !stopped;
+	pthread_mutex_unlock(&j->mu);
+	if (stopped) {
+		remote_close(&l->remote);
+		return 0;
+	}
+	rc = attach(l, e);
+	if (rc == 0) {
+		pthread_mutex_lock(&j->mu);
+		j->nserved++;
+		pthread_mutex_unlock(&j->mu);
+		rc = s->work(l, s->arg, e);
+	} else {
+		rc = turned_away(j, rc, e);
+	}
+	pthread_mutex_lock(&j->mu);
+	l->open = false;
+	pthread_mutex_unlock(&j->mu);
+	remote_close(&l->remote);
+	return rc;
+}
+
+static void *
+lane_main(void *arg)
+{
+	struct start *s = arg;
+	struct job *j = s->lane->job;
+	struct err e = { 0 };
+
+	if (lane_run(s, &e) != 0)
+		fail(j, &e);
+	pthread_mutex_lock(&j->mu);
+	j->nrunning--;
+	pthread_mutex_unlock(&j->mu);
+	wake(j);
+	return NULL;
+}
+
+static json_t *
+progress_ask(struct job *j)
+{
+	struct manifest_stats s;
+	json_t *ask = remote_op("progress");
+
+	counters_stats(&j->count, 0, &s);
+	json_set_u64(ask, "done", atomic_load(&j->count.done));
+	json_set_u64(ask, "total", j->count.total);
+	json_set_u64(ask, "read", s.read);
+	json_set_u64(ask, "holes", s.holes);
+	json_set_u64(ask, "unchanged", s.unchanged);
+	json_set_u64(ask, "deduplicated", s.deduplicated);
+	json_set_u64(ask, "sent", s.sent);
+	json_set_u64(ask, "stored", s.stored);
+	return ask;
+}
+
+/* Talk with the daemon about how it goes: it may have ended the job. */
+static int
+tell(struct job *j, uint64_t *told_ms, struct err *e)
+{
+	int rc = remote_poll(&j->control, e);
+
+	if (rc != 0 || j->control.posted != 0 ||
+	    now_ms() - *told_ms < TELL_EVERY_MS)
+		return rc;
+	*told_ms = now_ms();
+	return remote_post(&j->control, progress_ask(j), e);
+}
+
+static bool
+running(struct job *j)
+{
+	bool r;
+
+	pthread_mutex_lock(&j->mu);
+	r = j->nrunning > 0;
+	pthread_mutex_unlock(&j->mu);
+	return r;
+}
+
+static void
+watch(struct job *j, struct progress *p)
+{
+	struct pollfd fds[2] = { { .fd = j->event_fd, .events = POLLIN },
+		{ .fd = interrupt_fd(), .events = POLLIN } };
+	uint64_t told_ms = now_ms(), events;
+	struct err e = { 0 };
+	bool failed = false;
+	int rc;
+
+	while (running(j)) {
+		if (poll(fds, 2, PROGRESS_TICK_MS) > 0 &&
+		    read(j->event_fd, &events, sizeof(events)) == -1 &&
+		    errno != EAGAIN)
+			log_sys("eventfd");
+		progress_tick(p);
+		if (failed)
+			continue;
+		rc = interrupt_pending()
+		    ? err_set(&e, ERR_CLOSED, "stopped by a signal")
+		    : tell(j, &told_ms, &e);
+		if (rc != 0) {
+			fail(j, &e);
+			failed = true;
+			fds[1].fd = -1;
+		}
+	}
+}
+
+int
+job_run(struct job *j, const char *what, bool quiet, job_work *work, void *arg,
+    struct err *e)
+{
+	struct start start[JOB_LANES_MAX];
+	struct progress p;
+	struct err local;
+	unsigned n;
+	int rc;
+
+	progress_init(&p, what, quiet, &j->count);
+	for (n = 0; n < j->nlanes; n++) {
+		start[n] = (struct start){ &j->lane[n], work, arg };
+		j->lane[n].job = j;
+		pthread_mutex_lock(&j->mu);
+		j->nrunning++;
+		pthread_mutex_unlock(&j->mu);
+		rc = pthread_create(
+		    &j->lane[n].thread, NULL, lane_main, &start[n]);
+		if (rc != 0) {
+			pthread_mutex_lock(&j->mu);
+			j->nrunning--;
+			pthread_mutex_unlock(&j->mu);
+			err_set(&local, ERR_SYS, "cannot start a thread: %s",
+			    strerror(rc));
+			fail(j, &local);
+			break;
+		}
+	}
+	watch(j, &p);
+	while (n > 0)
+		pthread_join(j->lane[--n].thread, NULL);
+	progress_close(&p);
+	if (!j->failed && j->nserved == 0) {
+		j->failed = true;
+		j->err = j->limit;
+	}
+	if (!j->failed)
+		return 0;
+	*e = j->err;
+	return j->err.code;
+}
+
+int
+job_finish(struct job *j, bool ok, const char *text, struct err *e)
+{
+	json_t *ask = remote_op("finish");
+	struct err local;
+
+	if (e == NULL)
+		e = &local;
+	json_set_bool(ask, "ok", ok);
+	json_set_str(ask, "text", text);
+	/* After a signal the daemon sees it from the lane that ends. */
+	return remote_call(&j->control, ask, FINISH_MS, NULL, e);
+}
