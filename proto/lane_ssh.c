@@ -95,7 +95,8 @@ ssh_end_tune(struct ssh_end *end, int fd, uint64_t rekey_bytes, struct err *e)
 	if (tune_tcp(fd) != 0)
 		return err_set(e, ERR_SYS, "cannot set socket options");
 	if (ssh_options_set(s, SSH_OPTIONS_PROCESS_CONFIG, &no) != SSH_OK ||
-	    ssh_options_set(s, SSH_OPTIONS_COMPRESSION, "no") != SSH_OK ||
+	    ssh_options_set(s, SSH_OPTIONS_COMPRESSION_C_S, "none") != SSH_OK ||
+	    ssh_options_set(s, SSH_OPTIONS_COMPRESSION_S_C, "none") != SSH_OK ||
 	    (rekey_bytes != 0 &&
 		ssh_options_set(s, SSH_OPTIONS_REKEY_DATA, &rekey_bytes) !=
 		    SSH_OK)) {
@@ -170,6 +171,14 @@ say_closed(const struct ssh_end *end, struct err *e)
 	    *text != '\0' ? ": " : "", text);
 }
 
+static bool
+readable(const struct ssh_end *end)
+{
+	struct pollfd p = { .fd = end->guard_fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1;
+}
+
 static int
 end_read(
     void *t, void *data, size_t len, int timeout_ms, size_t *got, struct err *e)
@@ -205,7 +214,8 @@ end_read(
 			    e, ERR_CLOSED, "the peer closed the connection");
 		if ((n < 0 && n != SSH_AGAIN) || ssh_end_gone(end))
 			return say_closed(end, e);
-		if (wait == 0)
+		/* One try of the library's takes 4 KiB, less than a packet. */
+		if (wait == 0 && !readable(end))
 			return err_set(e, ERR_TIMEOUT, "nothing arrived");
 	}
 }
@@ -314,15 +324,11 @@ ssh_end_free(struct ssh_end *end)
 	}
 	if (end->session != NULL) {
 		/*
-		 * The library leaves a socket that was given to a client's
-		 * session alone, unless it met an error on it.
+		 * No farewell message: the library forgets what it received
+		 * and we have not read yet when it meets one.  The end of the
+		 * stream says as much.
 		 */
-		int fd = end->fd_is_ours ? ssh_get_fd(end->session) : -1;
-
-		ssh_disconnect(end->session);
 		ssh_free(end->session);
-		if (fd != -1)
-			close(fd);
 	}
 	if (end->guard_fd != -1)
 		close(end->guard_fd);

@@ -176,7 +176,6 @@ start(const struct lane_ssh_target *t, uint64_t deadline, struct ssh_end **out,
 		close(fd); /* the session takes it when it connects */
 		goto err_end;
 	}
-	end->fd_is_ours = true;
 	ssh_set_message_callback(end->session, refuse_message, NULL);
 	for (;;) {
 		rc = ssh_connect(end->session);

@@ -42,7 +42,6 @@ struct ssh_end {
 	 * what then has that number.
 	 */
 	int guard_fd;
-	bool fd_is_ours;  /* the library's descriptor is ours to close */
 	uint32_t granted; /* what the peer may send before we say more */
 	struct ssh_counter_struct socket_count;
 	struct ssh_channel_callbacks_struct channel_cb;
@@ -73,7 +72,7 @@ void ssh_end_listen(struct ssh_end *end);
 int ssh_end_ready(
     struct ssh_end *end, const char *peer, struct lane **out, struct err *e);
 
-/** ssh_end_free(end): disconnect and free; NULL is nothing. */
+/** ssh_end_free(end): end the connection, free; NULL is nothing. */
 void ssh_end_free(struct ssh_end *end);
 
 /** ssh_end_gone(end): the connection has ended. */
