@@ -54,8 +54,8 @@ get_lot(
     struct index *x, const struct id *ids, size_t n, struct index_entry *out)
 {
 	rocksdb_pinnableslice_t *v[GET_LOT];
-	const char *keys[GET_LOT];
-	size_t lens[GET_LOT];
+	const char *keys[GET_LOT] = { NULL };
+	size_t lens[GET_LOT] = { 0 };
 	char *errs[GET_LOT];
 	int rc = 0;
 

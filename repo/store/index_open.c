@@ -68,8 +68,9 @@ set_options(struct index *x, const struct index_options *o, enum index_cf cf)
 	rocksdb_options_set_stats_dump_period_sec(opt, 0);
 	rocksdb_options_set_stats_persist_period_sec(opt, 0);
 	rocksdb_options_set_bytes_per_sync(opt, 1 << 20);
-	/* Ids are random bytes: there is nothing to compress. */
-	rocksdb_options_set_compression(opt, rocksdb_no_compression);
+	/* Ids are random, but values are mostly zeroes: 59 bytes an entry on
+	 * disk instead of 87. */
+	rocksdb_options_set_compression(opt, rocksdb_lz4_compression);
 	rocksdb_options_set_level_compaction_dynamic_level_bytes(opt, 1);
 	/* All memtables together; the next bounds what a restart replays. */
 	rocksdb_options_set_db_write_buffer_size(opt, memtables);

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "repo/store/volume.h"
+
+static char path[64];
+static int dirfd_;
+static struct volume *v;
+
+static int
+setup(void **state)
+{
+	struct err e;
+
+	(void)state;
+	strcpy(path, "/tmp/test_volume.XXXXXX");
+	if (mkdtemp(path) == NULL)
+		return -1;
+	dirfd_ = open(path, O_RDONLY | O_DIRECTORY);
+	if (volume_dir_open(dirfd_, &v, &e) != ERR_NOENT)
+		return -1;
+	return volume_dir_init(dirfd_, &e) == 0 &&
+		volume_dir_init(dirfd_, &e) == 0 &&
+		volume_dir_open(dirfd_, &v, &e) == 0
+	    ? 0
+	    : -1;
+}
+
+static int
+remove_one(void *arg, const struct volume_name *name)
+{
+	(void)arg;
+	return volume_remove(v, name->number);
+}
+
+static int
+remove_path(const char *name, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(name);
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	assert_int_equal(volume_each(v, remove_one, NULL), 0);
+	volume_close(v);
+	close(dirfd_);
+	return nftw(path, remove_path, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+static void
+write_at(struct volume_file *f, const char *s, uint64_t off)
+{
+	struct iovec iov[2] = {
+		{ .iov_base = (void *)(uintptr_t)s, .iov_len = 1 },
+		{ .iov_base = (void *)(uintptr_t)(s + 1),
+		    .iov_len = strlen(s) - 1 },
+	};
+
+	assert_int_equal(volume_write(f, iov, 2, off), 0);
+}
+
+static bool
+is_there(const char *name)
+{
+	char full[128];
+
+	snprintf(full, sizeof(full), "%s/packs/%s", path, name);
+	return access(full, F_OK) == 0;
+}
+
+static void
+a_pack_is_created_written_read_and_cut(void **state)
+{
+	struct volume_file *f, *g;
+	uint64_t size;
+	char b[32];
+	size_t got;
+
+	(void)state;
+	assert_int_equal(volume_create(v, 0x12345, &f), 0);
+	assert_true(is_there("0048/00012345.pack"));
+	assert_int_equal(volume_create(v, 0x12345, &g), ERR_EXIST);
+	assert_int_equal(volume_reserve(f, 1 << 20), 0);
+	assert_int_equal(volume_size(f, &size), 0);
+	assert_int_equal(size, 0);
+	write_at(f, "hello world", 0);
+	assert_int_equal(volume_flush(f, 0, 11), 0);
+	assert_int_equal(volume_sync(f), 0);
+	assert_int_equal(volume_open(v, 0x12345, false, &g), 0);
+	assert_int_equal(volume_read(g, b, sizeof(b), 6, &got), 0);
+	assert_int_equal(got, 5);
+	assert_memory_equal(b, "world", 5);
+	assert_int_equal(volume_read(g, b, sizeof(b), 11, &got), 0);
+	assert_int_equal(got, 0);
+	assert_int_equal(volume_cut(f, 5), 0);
+	assert_int_equal(volume_size(g, &size), 0);
+	assert_int_equal(size, 5);
+	volume_file_close(g);
+	volume_file_close(f);
+	assert_int_equal(volume_open(v, 0x12346, false, &g), ERR_NOENT);
+}
+
+static void
+a_poisoned_pack_is_read_and_its_number_not_used_again(void **state)
+{
+	struct volume_file *f, *g;
+	size_t got;
+	char b[4];
+
+	(void)state;
+	assert_int_equal(volume_poison(v, 7), ERR_NOENT);
+	assert_int_equal(volume_create(v, 7, &f), 0);
+	write_at(f, "abcd", 0);
+	assert_int_equal(volume_poison(v, 7), 0);
+	assert_int_equal(volume_poison(v, 7), 0);
+	assert_true(is_there("0000/00000007.poisoned"));
+	assert_false(is_there("0000/00000007.pack"));
+	assert_int_equal(volume_create(v, 7, &g), ERR_EXIST);
+	assert_int_equal(volume_read(f, b, 4, 0, &got), 0);
+	volume_file_close(f);
+	assert_int_equal(volume_open(v, 7, false, &g), 0);
+	assert_int_equal(volume_read(g, b, 4, 0, &got), 0);
+	assert_int_equal(got, 4);
+	volume_file_close(g);
+	assert_int_equal(volume_remove(v, 7), 0);
+	assert_int_equal(volume_remove(v, 7), ERR_NOENT);
+}
+
+struct list {
+	struct volume_name name[16];
+	unsigned n;
+};
+
+static int
+list_one(void *arg, const struct volume_name *name)
+{
+	struct list *l = arg;
+
+	assert_true(l->n < 16);
+	l->name[l->n++] = *name;
+	return 0;
+}
+
+static int
+stop_at_once(void *arg, const struct volume_name *name)
+{
+	(void)name;
+	++*(unsigned *)arg;
+	return 55;
+}
+
+static void
+each_tells_packs_and_ignores_what_is_foreign(void **state)
+{
+	static const uint32_t numbers[] = { 1, 1023, 1024, 0xffffffff };
+	static const char *const foreign[] = { "0000/00000002.pack.tmp",
+		"0000/2.pack", "0000/0000000A.pack", "0001/00000003.pack",
+		"0000/00000000.pack", "0000/000000001.pack", "0000/.pack",
+		"readme" };
+	struct volume_file *f;
+	struct list l = { 0 };
+	unsigned n = 0;
+	char full[128];
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(volume_create(v, numbers[i], &f), 0);
+		volume_file_close(f);
+	}
+	assert_int_equal(volume_poison(v, 1024), 0);
+	for (unsigned i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
+		snprintf(full, sizeof(full), "%s/packs/%s", path, foreign[i]);
+		int fd = open(full, O_WRONLY | O_CREAT | O_EXCL, 0600);
+		assert_int_not_equal(fd, -1);
+		close(fd);
+	}
+	snprintf(full, sizeof(full), "%s/packs/00000", path);
+	assert_int_equal(mkdir(full, 0700), 0);
+	assert_int_equal(volume_each(v, list_one, &l), 0);
+	assert_int_equal(l.n, 4);
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned k = 0;
+
+		while (k < 4 && l.name[k].number != numbers[i])
+			k++;
+		assert_true(k < 4);
+		assert_int_equal(l.name[k].poisoned, numbers[i] == 1024);
+	}
+	assert_int_equal(volume_each(v, stop_at_once, &n), 55);
+	assert_int_equal(n, 1);
+}
+
+static void
+a_full_volume_refuses_to_reserve_and_changes_nothing(void **state)
+{
+	uint64_t before, after, total, size;
+	struct volume_file *f;
+	char packs[128];
+	struct err e;
+
+	(void)state;
+	volume_close(v);
+	snprintf(packs, sizeof(packs), "%s/packs", path);
+	if (mount("tmpfs", packs, "tmpfs", 0, "size=4m") == -1)
+		fail_msg("needs to mount a tmpfs (run as root): %s",
+		    strerror(errno));
+	assert_int_equal(volume_dir_open(dirfd_, &v, &e), 0);
+	assert_int_equal(volume_create(v, 1, &f), 0);
+	write_at(f, "kept", 0);
+	assert_int_equal(volume_space(v, &before, &total), 0);
+	assert_true(total == 4 << 20);
+	assert_int_equal(volume_reserve(f, 16 << 20), ERR_NOSPC);
+	assert_int_equal(volume_space(v, &after, &total), 0);
+	assert_true(after == before);
+	assert_int_equal(volume_size(f, &size), 0);
+	assert_int_equal(size, 4);
+	assert_int_equal(volume_reserve(f, 2 << 20), 0);
+	assert_int_equal(volume_space(v, &after, &total), 0);
+	assert_true(after <= before - (2 << 20) + 4096);
+	assert_int_equal(volume_cut(f, 4), 0);
+	assert_int_equal(volume_space(v, &after, &total), 0);
+	assert_true(after == before);
+	assert_int_equal(volume_remove(v, 1), 0);
+	volume_file_close(f);
+	volume_close(v);
+	assert_int_equal(umount(packs), 0);
+	assert_int_equal(volume_dir_open(dirfd_, &v, &e), 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+		    a_pack_is_created_written_read_and_cut, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    a_poisoned_pack_is_read_and_its_number_not_used_again,
+		    setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    each_tells_packs_and_ignores_what_is_foreign, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(
+		    a_full_volume_refuses_to_reserve_and_changes_nothing, setup,
+		    teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
