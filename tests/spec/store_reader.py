@@ -208,6 +208,7 @@ class Repository:
         self.chunks, self.nodes = {}, {}
         self.manifests, self.tombstones = {}, set()
         self.npacks = self.nsealed = 0
+        self.tail = False           # of the node that was walked last
         self.read_keys()
         self.read_packs()
 
@@ -355,8 +356,11 @@ class Repository:
                 raise Bad('slice %d is a stored hole' % at)
             short = want != self.chunk_size
             yield at, data
-        if level == 0 and short != bool(tail):
-            raise Bad('a leaf that is wrong about its last slice')
+        if level > 0:
+            short = self.tail       # of the last child that is no hole
+        if short != bool(tail):
+            raise Bad('a node that is wrong about its last slice')
+        self.tail = short
 
     def extract(self, name, volume, out):
         m = self.find(name)
