@@ -29,7 +29,7 @@
 #include "proto/lane_ssh.h"
 #include "proto/lane_unix.h"
 
-enum { SHORT_MS = 400, PATIENCE_MS = 60000 };
+enum { SHORT_MS = 400, PATIENCE_MS = 20000 };
 
 static char dir[64];
 static char host_key[96], other_host_key[96], id_key[96], stranger_key[96];
@@ -355,8 +355,10 @@ stream(struct lane *l, uint32_t n, struct err *e)
 				break;
 			sent++;
 		}
-		while ((rc = lane_recv(l, sent < n ? 0 : PATIENCE_MS, &f, e)) ==
-		    0) {
+		while (got < n) {
+			rc = lane_recv(l, sent < n ? 0 : PATIENCE_MS, &f, e);
+			if (rc != 0)
+				break;
 			if (f.request != got || f.len != LEN ||
 			    !pattern_holds(&f, room)) {
 				rc = err_set(
