@@ -77,6 +77,7 @@ $(B)/backstay: $(call objs,$(CONSOLE_SRC)) $(B)/librepo.a $(B)/libproto.a
 $(B)/backstay-agent: $(call objs,$(AGENT_CMD_SRC)) $(B)/libagent.a \
 		$(B)/libproto.a
 	$(call link)
+$(B)/unit/test_store: $(B)/tests/unit/store_fixture.o
 $(B)/unit/%: $(B)/tests/unit/%.o $(B)/libagent.a $(B)/librepo.a $(B)/libproto.a
 	$(call link,-lcmocka)
 

@@ -15,6 +15,8 @@
 #include "repo/store/store_impl.h"
 
 enum {
+	COUNTED =
+	    0x80, /* flag in the scratch index: its children are counted */
 	LOT = 1 << 16,
 	SAY_MAX = 100, /* lines; the rest is counted */
 	BLOCK_CACHE = 32 << 20,
@@ -401,7 +403,7 @@ walk_down(struct walk *w, const struct id *id, int level, uint64_t slice)
 	}
 	if (rc != 0)
 		return rc;
-	if (level < 0 || x.refs > 0)
+	if (level < 0 || (x.flags & COUNTED) != 0)
 		return lot_merge(f, id, &op);
 	n = xmalloc(sizeof(*n));
 	if (pack_read(f->packs, &x.place, RECORD_NODE, id, &f->payload) != 0 ||
@@ -413,7 +415,7 @@ walk_down(struct walk *w, const struct id *id, int level, uint64_t slice)
 	op.place = x.place;
 	op.kind = RECORD_NODE;
 	op.level = n->level;
-	op.flags = n->tail ? INDEX_TAIL : 0;
+	op.flags = COUNTED | (n->tail ? INDEX_TAIL : 0);
 	rc = lot_merge(f, id, &op);
 	for (unsigned i = 0; rc == 0 && i < n->n; i++)
 		rc = walk_down(w, &n->child[i], level - 1,
@@ -479,6 +481,31 @@ walk_backups(struct fsck *f)
 	return lot_flush(f);
 }
 
+/* A node that no backup reaches holds its children until it is reclaimed. */
+static int
+count_garbage(void *arg, const struct id *id, const struct index_entry *x)
+{
+	struct fsck *f = arg;
+	struct index_entry counted, op = { .refs = 1 };
+	struct node *n;
+	int rc;
+
+	if (x->kind != RECORD_NODE)
+		return 0;
+	rc = lot_get(f, id, &counted);
+	if (rc == ERR_SYS || (rc == 0 && (counted.flags & COUNTED) != 0))
+		return rc;
+	n = xmalloc(sizeof(*n));
+	if (pack_read(f->packs, &x->place, RECORD_NODE, id, &f->payload) == 0 &&
+	    node_parse(f->payload.data, f->payload.len, n, NULL) == 0) {
+		for (unsigned i = 0; rc != ERR_SYS && i < n->n; i++)
+			if (!id_is_hole(&n->child[i]))
+				rc = lot_merge(f, &n->child[i], &op);
+	}
+	free(n);
+	return rc == ERR_SYS ? rc : 0;
+}
+
 static int
 compare_entry(void *arg, const struct id *id, const struct index_entry *x)
 {
@@ -529,7 +556,9 @@ compare(struct fsck *f)
 {
 	int rc;
 
-	if ((rc = index_each(f->index, compare_entry, f)) != 0 ||
+	if ((rc = index_each(f->index, count_garbage, f)) != 0 ||
+	    (rc = lot_flush(f)) != 0 ||
+	    (rc = index_each(f->index, compare_entry, f)) != 0 ||
 	    (rc = index_each(f->scratch, compare_counted, f)) != 0)
 		return f->e->code != 0
 		    ? rc

@@ -78,65 +78,84 @@ seal(struct pack_writer *w, struct open_pack *p)
 	return 0;
 }
 
+/* Durable as far as it goes now; known as far as its mark. */
 static int
-seal_all(struct pack_writer *w)
+sync_open(struct pack_writer *w, struct open_pack *p)
 {
-	struct open_pack *p;
+	uint64_t end, mark;
 	int rc;
 
-	for (;;) {
-		pthread_mutex_lock(&w->mu);
-		p = TAILQ_FIRST(&w->full);
-		pthread_mutex_unlock(&w->mu);
-		if (p == NULL)
-			return 0;
-		rc = seal(w, p);
-		if (rc != 0)
-			return rc;
-		pthread_mutex_lock(&w->mu);
-		TAILQ_REMOVE(&w->full, p, link);
-		pthread_mutex_unlock(&w->mu);
-		open_pack_free(p);
+	pthread_mutex_lock(&w->mu);
+	end = p->end;
+	mark = p->mark;
+	pthread_mutex_unlock(&w->mu);
+	if (end > p->synced) {
+		for (int i = 0; i < w->ncopies; i++) {
+			rc = volume_sync(p->f[i]);
+			if (rc != 0)
+				return rc;
+		}
+		p->synced = end;
+	} else if (mark == p->info[0].known) {
+		return 0;
 	}
+	settle(w, p, PACK_OPEN, mark);
+	return 0;
+}
+
+void
+pack_mark(struct pack_writer *w)
+{
+	struct open_pack *p;
+
+	pthread_mutex_lock(&w->mu);
+	p = w->cur;
+	if (p != NULL && w->finish && p->entries.len != 0) {
+		TAILQ_INSERT_TAIL(&w->full, p, link);
+		w->cur = NULL;
+	} else if (p != NULL) {
+		p->mark = p->end;
+	}
+	TAILQ_FOREACH(p, &w->full, link) {
+		p->mark = p->end;
+		p->closed = true;
+	}
+	pthread_mutex_unlock(&w->mu);
 }
 
 int
 pack_sync(struct pack_writer *w)
 {
-	struct open_pack *p;
-	uint64_t end = 0;
-	int rc;
+	struct open_pack *p, *next;
+	bool closed, empty;
+	int rc = 0;
 
 	pthread_mutex_lock(&w->mu);
 	w->unsynced = 0;
-	p = w->cur;
-	if (p != NULL && p->entries.len == 0)
-		p = NULL;
-	if (p != NULL && w->finish) {
-		TAILQ_INSERT_TAIL(&w->full, p, link);
-		w->cur = NULL;
-		p = NULL;
-	}
-	if (p != NULL)
-		end = p->end;
-	pthread_mutex_unlock(&w->mu);
-
-	/* ${p} first: it may become full and sealed while this runs. */
-	if (p != NULL && end > p->info[0].known) {
-		for (int i = 0; i < w->ncopies; i++) {
-			rc = volume_sync(p->f[i]);
-			if (rc != 0)
-				goto err_bad;
+	/* Only this thread takes a pack away, so ${p} stays good. */
+	p = TAILQ_FIRST(&w->full);
+	if (p == NULL)
+		p = w->cur;
+	while (rc == 0 && p != NULL) {
+		next = p == w->cur ? NULL : TAILQ_NEXT(p, link);
+		if (next == NULL && p != w->cur)
+			next = w->cur;
+		closed = p->closed;
+		empty = p->entries.len == 0;
+		pthread_mutex_unlock(&w->mu);
+		if (closed)
+			rc = seal(w, p);
+		else if (!empty)
+			rc = sync_open(w, p);
+		pthread_mutex_lock(&w->mu);
+		if (rc == 0 && closed) {
+			TAILQ_REMOVE(&w->full, p, link);
+			open_pack_free(p);
 		}
-		settle(w, p, PACK_OPEN, end);
+		p = next;
 	}
-	rc = seal_all(w);
 	if (rc != 0)
-		goto err_bad;
-	return 0;
-err_bad:
-	pthread_mutex_lock(&w->mu);
-	w->bad = true;
+		w->bad = true;
 	pthread_mutex_unlock(&w->mu);
 	return rc;
 }
@@ -192,7 +211,7 @@ pack_poison(struct pack_writer *w)
 	pthread_mutex_lock(&w->mu);
 	w->bad = true;
 	p = w->cur;
-	if (p != NULL && p->entries.len > 0 && p->end > p->info[0].known) {
+	if (p != NULL && p->entries.len > 0 && p->end > p->synced) {
 		TAILQ_INSERT_TAIL(&w->full, p, link);
 		w->cur = NULL;
 	}

@@ -14,6 +14,9 @@ struct open_pack {
 	TAILQ_ENTRY(open_pack) link; /* guarded by w->mu */
 	struct pack_info info[2];    /* known: pack_sync's caller only */
 	struct volume_file *f[2];    /* set before it is seen; [1] or NULL */
+	uint64_t mark;	    /* the end at the last pack_mark; guarded by w->mu */
+	uint64_t synced;    /* pack_sync's caller only */
+	bool closed;	    /* was full at the last pack_mark; guarded by w->mu */
 	uint64_t end;	    /* behind the last whole record; guarded by w->mu */
 	uint64_t reserved;  /* guarded by w->mu */
 	uint64_t flushed;   /* guarded by w->mu */

@@ -28,6 +28,14 @@ struct repo {
 	struct pack_set *s;
 };
 
+/* As the ledger does it, with nobody appending in between. */
+static int
+mark_and_sync(struct pack_writer *w)
+{
+	pack_mark(w);
+	return pack_sync(w);
+}
+
 static void
 repo_open(struct repo *r, uint64_t data_limit, uint64_t reserve)
 {
@@ -220,7 +228,7 @@ what_is_appended_can_be_read_before_and_after_sync(void **state)
 	for (unsigned i = 0; i < 20; i++)
 		assert_int_equal(read_back(&r, &p[i], i, RECORD_CHUNK), 0);
 	assert_true(pack_unsynced(w) > 20000);
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	assert_true(pack_unsynced(w) == 0);
 	pack_synced(w, see_info, infos);
 	assert_int_equal(infos[1].state, PACK_OPEN);
@@ -229,12 +237,12 @@ what_is_appended_can_be_read_before_and_after_sync(void **state)
 	assert_int_equal(packs_get(r.s, 2, &info), ERR_NOENT);
 	/* A second call has nothing to tell. */
 	memset(infos, 0, sizeof(infos));
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	pack_synced(w, see_info, infos);
 	assert_int_equal(infos[1].number, 0);
 
 	pack_finish(w);
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	pack_synced(w, see_info, infos);
 	assert_int_equal(infos[1].state, PACK_SEALED);
 	for (unsigned i = 0; i < 20; i++)
@@ -333,7 +341,7 @@ full_packs_rotate_and_are_sealed_by_the_next_sync(void **state)
 		assert_int_equal(read_back(&r, &p[i], i, RECORD_CHUNK), 0);
 	assert_int_equal(scan(&r, 1, 0, 0, &seen, &out), 0);
 	assert_false(out.sealed);
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	pack_synced(w, see_info, infos);
 	for (uint32_t n = 1; n < p[99].pack; n++) {
 		assert_int_equal(infos[n].state, PACK_SEALED);
@@ -346,7 +354,7 @@ full_packs_rotate_and_are_sealed_by_the_next_sync(void **state)
 	assert_int_equal(scan(&r, p[99].pack, 0, 0, &seen, &out), 0);
 	assert_int_equal(total + seen.n, 100);
 	pack_finish(w);
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	pack_writer_free(w);
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(read_back(&r, &p[i], i, RECORD_CHUNK), 0);
@@ -398,7 +406,7 @@ meta_records_are_read_from_the_mirror(void **state)
 	for (unsigned i = 0; i < 10; i++)
 		p[i] = add(w, i, 300, RECORD_NODE);
 	pack_finish(w);
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	pack_writer_free(w);
 	assert_int_equal(p[0].pack, 1);
 	assert_int_equal(packs_get(r.s, 1, &info), 0);
@@ -503,7 +511,7 @@ every_cut_of_an_open_pack_leaves_a_prefix(void **state)
 	for (unsigned i = 0; i < 4; i++)
 		p[i] = add(w, i, 100, RECORD_CHUNK);
 	pack_finish(w);
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	pack_writer_free(w);
 	fd = pack_fd(&r, 1);
 	len = (uint32_t)lseek(fd, 0, SEEK_END);
@@ -545,7 +553,7 @@ a_sealed_pack_with_flipped_bits_still_tells_the_rest(void **state)
 	for (unsigned i = 0; i < 10; i++)
 		p[i] = add(w, i, 2000, RECORD_CHUNK);
 	pack_finish(w);
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	pack_synced(w, see_info, infos);
 	pack_writer_free(w);
 	flip(&r, 1, p[3].off + 64);
@@ -710,7 +718,7 @@ a_full_disk_fails_appends_and_nothing_else(void **state)
 	while (write(fill_fd, data, LEN) > 0)
 		;
 	pack_finish(w);
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	pack_synced(w, see_info, infos);
 	assert_int_equal(infos[p[0].pack].state, PACK_SEALED);
 	for (unsigned i = 0; i < n; i++)
@@ -788,10 +796,10 @@ a_failed_sync_poisons_what_was_not_synced(void **state)
 	r.v->ops = &ops;
 	w = pack_writer_new(r.s, PACK_META, 0);
 	p[0] = add(w, 0, 100, RECORD_NODE);
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	p[1] = add(w, 1, 100, RECORD_NODE);
 	atomic_store(&sync_fails, true);
-	assert_int_equal(pack_sync(w), ERR_SYS);
+	assert_int_equal(mark_and_sync(w), ERR_SYS);
 	atomic_store(&sync_fails, false);
 	fill(2, data, 100, &rec, RECORD_NODE);
 	assert_int_equal(pack_append(w, &rec, data, &p[2]), ERR_SYS);
@@ -856,13 +864,13 @@ threads_append_read_and_sync_at_once(void **state)
 		    pthread_create(&t[i], NULL, append_many, &a[i]), 0);
 	}
 	for (unsigned i = 0; i < 20; i++) {
-		assert_int_equal(pack_sync(w), 0);
+		assert_int_equal(mark_and_sync(w), 0);
 		pack_synced(w, see_info, infos);
 	}
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
 	pack_finish(w);
-	assert_int_equal(pack_sync(w), 0);
+	assert_int_equal(mark_and_sync(w), 0);
 	pack_synced(w, see_info, infos);
 	pack_writer_free(w);
 	for (unsigned i = 0; i < THREADS * EACH; i++) {

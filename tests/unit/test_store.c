@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "repo/store/fsck.h"
+#include "repo/store/record.h"
+#include "tests/unit/store_fixture.h"
+
+static struct fixture f;
+
+static int
+setup(void **state)
+{
+	(void)state;
+	fixture_make(&f);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	fixture_remove(&f);
+	return 0;
+}
+
+static bool
+has(struct store_session *x, uint32_t n)
+{
+	static uint8_t data[FIXTURE_CHUNK];
+	struct id id;
+	struct err e;
+	uint8_t bit;
+
+	fixture_chunk(n, FIXTURE_CHUNK, &id, data);
+	assert_int_equal(store_have(x, RECORD_CHUNK, 0, &id, 1, &bit, &e), 0);
+	return bit != 0;
+}
+
+static struct store_session *
+begin(void)
+{
+	struct store_session *x;
+	struct err e = { 0 };
+
+	assert_int_equal(store_begin(f.store, 0, &x, &e), 0);
+	return x;
+}
+
+/* Until everything queued so far is published. */
+static void
+wait_published(void)
+{
+	struct store_status st;
+	uint64_t from;
+
+	assert_int_equal(store_status(f.store, &st), 0);
+	from = st.batches;
+	for (int i = 0; i < 2000 && st.batches < from + 1; i++) {
+		usleep(5000);
+		assert_int_equal(store_status(f.store, &st), 0);
+	}
+	assert_true(st.batches > from);
+}
+
+static void
+what_was_put_reads_back(void **state)
+{
+	struct manifest m;
+
+	(void)state;
+	fixture_backup(&f, "a", 1, 300, &m);
+	fixture_verify(&f, &m, 1);
+	fixture_close(&f);
+	fixture_fsck(&f, false);
+	fixture_open(&f);
+	assert_int_equal(f.nbackups, 1);
+	assert_string_equal(f.backups[0].vm, "a");
+	fixture_verify(&f, &f.backups[0], 1);
+}
+
+static void
+a_second_backup_of_the_same_stores_no_chunk(void **state)
+{
+	struct store_session *x;
+	struct manifest m;
+	uint64_t stored;
+
+	(void)state;
+	fixture_backup(&f, "a", 1, 10, &m);
+	x = begin();
+	assert_true(has(x, 1));
+	assert_int_equal(fixture_put(&f, x, 1, FIXTURE_CHUNK, &stored), 0);
+	assert_int_equal(stored, 0);
+	store_end(x);
+}
+
+static void
+own_pending_is_had_and_anothers_is_not(void **state)
+{
+	struct store_session *x = begin(), *y = begin();
+	uint64_t stored;
+
+	(void)state;
+	assert_int_equal(fixture_put(&f, x, 7, FIXTURE_CHUNK, &stored), 0);
+	assert_true(stored > FIXTURE_CHUNK);
+	assert_true(has(x, 7));
+	/* It may be published in between: then a later stamp vouches. */
+	store_end(y);
+	wait_published();
+	y = begin();
+	assert_false(has(y, 7)); /* no reference, and stamped before y */
+	assert_true(has(x, 7));
+	assert_int_equal(fixture_put(&f, y, 7, FIXTURE_CHUNK, &stored), 0);
+	assert_true(stored > FIXTURE_CHUNK);
+	assert_true(has(y, 7));
+	store_end(x);
+	store_end(y);
+}
+
+static void
+a_node_is_refused_until_its_children_are_there(void **state)
+{
+	static uint8_t data[FIXTURE_CHUNK];
+	uint8_t body[NODE_LEN_MAX], missing[NODE_FANOUT / 8];
+	struct store_session *x = begin();
+	struct node n = { .level = 0 };
+	uint64_t stored;
+	struct err e;
+	size_t len;
+
+	(void)state;
+	for (uint32_t i = 0; i < 10; i++)
+		fixture_chunk(i + 1, FIXTURE_CHUNK, &n.child[i], data);
+	node_trim(&n);
+	len = node_print(&n, body);
+	assert_int_equal(fixture_put(&f, x, 1, FIXTURE_CHUNK, &stored), 0);
+	assert_int_equal(
+	    store_put_node(x, f.lane, body, len, missing, &e), ERR_MISSING);
+	assert_int_equal(missing[0], 0xfe);
+	assert_int_equal(missing[1], 0x03);
+	for (uint32_t i = 1; i < 10; i++)
+		assert_int_equal(
+		    fixture_put(&f, x, i + 1, FIXTURE_CHUNK, &stored), 0);
+	assert_int_equal(store_put_node(x, f.lane, body, len, missing, &e), 0);
+	store_end(x);
+}
+
+static void
+bytes_that_are_not_the_chunk_are_refused(void **state)
+{
+	static uint8_t data[FIXTURE_CHUNK];
+	struct store_put p = { .raw_len = FIXTURE_CHUNK,
+		.stored_len = FIXTURE_CHUNK,
+		.data = data };
+	struct store_session *x = begin();
+	uint64_t stored;
+	struct err e;
+
+	(void)state;
+	fixture_chunk(1, FIXTURE_CHUNK, &p.id, data);
+	data[77] ^= 1;
+	assert_int_equal(
+	    store_put_chunk(x, f.lane, &p, &stored, &e), ERR_PROTO);
+	data[77] ^= 1;
+	p.codec = 9;
+	assert_int_equal(
+	    store_put_chunk(x, f.lane, &p, &stored, &e), ERR_PROTO);
+	p.codec = 0;
+	p.raw_len = FIXTURE_CHUNK + 1;
+	assert_int_equal(
+	    store_put_chunk(x, f.lane, &p, &stored, &e), ERR_PROTO);
+	p.raw_len = 0;
+	assert_int_equal(
+	    store_put_chunk(x, f.lane, &p, &stored, &e), ERR_PROTO);
+	store_end(x);
+}
+
+static void
+a_chunk_of_zeroes_is_refused(void **state)
+{
+	static uint8_t data[FIXTURE_CHUNK];
+	struct store_put p = { .raw_len = FIXTURE_CHUNK,
+		.stored_len = FIXTURE_CHUNK,
+		.data = data };
+	struct store_session *x = begin();
+	struct hasher *h = hasher_new(NULL);
+	uint64_t stored;
+	struct err e;
+
+	(void)state;
+	memset(data, 0, sizeof(data));
+	hasher_chunk(h, data, sizeof(data), &p.id);
+	hasher_free(h);
+	assert_int_equal(
+	    store_put_chunk(x, f.lane, &p, &stored, &e), ERR_PROTO);
+	store_end(x);
+}
+
+static int
+put_leaf(struct store_session *x, struct node *n)
+{
+	uint8_t body[NODE_LEN_MAX], missing[NODE_FANOUT / 8];
+	struct err e;
+
+	node_trim(n);
+	return store_put_node(
+	    x, f.lane, body, node_print(n, body), missing, &e);
+}
+
+static void
+a_short_slice_inside_a_volume_is_refused(void **state)
+{
+	static uint8_t data[FIXTURE_CHUNK];
+	struct store_session *x = begin();
+	struct node n = { .level = 0 };
+	uint64_t stored;
+
+	(void)state;
+	assert_int_equal(fixture_put(&f, x, 1, 512, &stored), 0);
+	assert_int_equal(fixture_put(&f, x, 2, FIXTURE_CHUNK, &stored), 0);
+	fixture_chunk(1, 512, &n.child[0], data);
+	fixture_chunk(2, FIXTURE_CHUNK, &n.child[1], data);
+	n.tail = true;
+	assert_int_equal(put_leaf(x, &n), ERR_PROTO);
+	n.tail = false;
+	assert_int_equal(put_leaf(x, &n), ERR_PROTO);
+	n.child[1] = n.child[0];
+	n.child[0] = (struct id){ { 0 } };
+	assert_int_equal(put_leaf(x, &n), ERR_PROTO); /* tail not said */
+	n.tail = true;
+	assert_int_equal(put_leaf(x, &n), 0);
+	store_end(x);
+}
+
+static void
+a_tree_that_does_not_fit_the_size_is_refused(void **state)
+{
+	static const struct {
+		int64_t size; /* added to the right one */
+		int rc;
+	} wrong[] = { { 1, ERR_PROTO }, { -1, ERR_PROTO },
+		{ FIXTURE_CHUNK, ERR_PROTO }, { -FIXTURE_CHUNK, ERR_PROTO },
+		{ (int64_t)FIXTURE_CHUNK * 20000, ERR_MISSING } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct store_session *x = begin();
+		struct manifest m = { .nvolumes = 1 };
+		struct err e = { 0 };
+
+		strcpy(m.vm, "a");
+		strcpy(m.volume[0].name, "vda");
+		m.volume[0].size =
+		    (uint64_t)((int64_t)fixture_tree(
+				   &f, x, 1, 200, 1000, &m.volume[0].root) +
+			wrong[i].size);
+		assert_int_equal(store_commit(x, f.lane, &m, &e), wrong[i].rc);
+		store_end(x);
+	}
+}
+
+static void
+a_commit_without_its_tree_is_refused(void **state)
+{
+	struct store_session *x = begin();
+	struct manifest m = { .nvolumes = 1 };
+	struct err e = { 0 };
+
+	(void)state;
+	strcpy(m.vm, "a");
+	strcpy(m.volume[0].name, "vda");
+	m.volume[0].size = FIXTURE_CHUNK;
+	memset(m.volume[0].root.b, 7, ID_LEN);
+	assert_int_equal(store_commit(x, f.lane, &m, &e), ERR_MISSING);
+	store_end(x);
+}
+
+static void
+an_uncommitted_session_leaves_no_backup_and_a_clean_store(void **state)
+{
+	struct store_session *x = begin();
+	struct id root;
+
+	(void)state;
+	fixture_tree(&f, x, 1, 300, 1000, &root);
+	store_end(x);
+	fixture_close(&f);
+	fixture_fsck(&f, false);
+	fixture_open(&f);
+	assert_int_equal(f.nbackups, 0);
+}
+
+/* A child does it and dies without closing anything. */
+static void
+in_a_child_that_dies(void (*work)(void))
+{
+	int status;
+	pid_t pid;
+
+	fixture_close(&f);
+	pid = fork();
+	if (pid == 0) {
+		fixture_open(&f);
+		work();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void
+commit_and_leave_a_tail(void)
+{
+	struct store_session *x;
+	struct manifest m;
+	struct id root;
+
+	fixture_backup(&f, "a", 1, 300, &m);
+	x = begin();
+	fixture_tree(&f, x, 1000, 200, 1000, &root);
+}
+
+static void
+a_death_after_commit_loses_nothing(void **state)
+{
+	(void)state;
+	in_a_child_that_dies(commit_and_leave_a_tail);
+	fixture_fsck(&f, false);
+	fixture_open(&f);
+	assert_int_equal(f.nbackups, 1);
+	fixture_verify(&f, &f.backups[0], 1);
+	fixture_close(&f);
+	fixture_fsck(&f, false);
+}
+
+/* The index of an earlier day: what the packs hold since then is put. */
+static void
+an_old_index_is_rolled_forward(void **state)
+{
+	char command[256];
+	struct manifest m;
+
+	(void)state;
+	fixture_backup(&f, "a", 1, 300, &m);
+	fixture_close(&f);
+	snprintf(command, sizeof(command), "cp -r %s/index %s/index.day1",
+	    f.dir, f.dir);
+	assert_int_equal(system(command), 0);
+	fixture_open(&f);
+	fixture_backup(&f, "b", 200, 300, &m);
+	fixture_backup(&f, "a", 2000, 3, &m);
+	fixture_close(&f);
+	snprintf(command, sizeof(command),
+	    "rm -r %s/index && mv %s/index.day1 %s/index", f.dir, f.dir, f.dir);
+	assert_int_equal(system(command), 0);
+	fixture_open(&f);
+	assert_int_equal(f.nbackups, 3);
+	for (unsigned i = 0; i < 3; i++)
+		fixture_verify(&f, &f.backups[i],
+		    f.backups[i].seq == 1       ? 1
+			: f.backups[i].seq == 2 ? 200
+						: 2000);
+	fixture_close(&f);
+	fixture_fsck(&f, false);
+}
+
+static void
+a_lost_index_is_rebuilt_from_packs(void **state)
+{
+	struct store_options o = { .batch_ms = 20 };
+	struct err e = { 0 };
+	char command[128];
+	struct manifest m;
+
+	(void)state;
+	fixture_backup(&f, "a", 1, 300, &m);
+	fixture_backup(&f, "a", 100, 300, &m);
+	fixture_close(&f);
+	snprintf(command, sizeof(command), "rm -r %s/index", f.dir);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(
+	    store_open(f.dir, &o, NULL, NULL, &f.store, &e), ERR_CORRUPT);
+	assert_non_null(strstr(e.text, "--rebuild-index"));
+	f.store = NULL;
+	fixture_fsck(&f, true);
+	fixture_fsck(&f, false);
+	fixture_open(&f);
+	assert_int_equal(f.nbackups, 2);
+	for (unsigned i = 0; i < 2; i++)
+		fixture_verify(
+		    &f, &f.backups[i], f.backups[i].seq == 1 ? 1 : 100);
+	/* And it goes on from there. */
+	fixture_backup(&f, "a", 150, 10, &m);
+	assert_int_equal(m.seq, 3);
+	fixture_close(&f);
+	fixture_fsck(&f, false);
+}
+
+static void
+count_line(void *arg, const char *line)
+{
+	(void)line;
+	++*(unsigned *)arg;
+}
+
+static void
+fsck_finds_a_flipped_bit(void **state)
+{
+	struct fsck_options o = { .data = true };
+	struct fsck_report r;
+	unsigned lines = 0;
+	struct err e = { 0 };
+	struct manifest m;
+	char path[128];
+	uint8_t b;
+	int fd;
+
+	(void)state;
+	fixture_backup(&f, "a", 1, 20, &m);
+	fixture_close(&f);
+	snprintf(path, sizeof(path), "%s/packs/0000/00000001.pack", f.dir);
+	fd = open(path, O_RDWR);
+	assert_true(fd != -1);
+	assert_int_equal(pread(fd, &b, 1, 300000), 1);
+	b ^= 4;
+	assert_int_equal(pwrite(fd, &b, 1, 300000), 1);
+	close(fd);
+	assert_int_equal(fsck(f.dir, &o, count_line, &lines, &r, &e), 0);
+	assert_false(fsck_clean(&r));
+	assert_int_equal(r.damaged, 1);
+	assert_true(lines > 0);
+}
+
+static void
+a_second_owner_is_refused(void **state)
+{
+	struct store_options o = { .batch_ms = 20 };
+	struct fsck_options fo = { .data = false };
+	struct fsck_report r;
+	struct err e = { 0 };
+	struct store *other;
+	char pid[32];
+
+	(void)state;
+	assert_int_equal(
+	    store_open(f.dir, &o, NULL, NULL, &other, &e), ERR_BUSY);
+	snprintf(pid, sizeof(pid), "process %d", (int)getpid());
+	assert_non_null(strstr(e.text, pid));
+	assert_int_equal(fsck(f.dir, &fo, NULL, NULL, &r, &e), ERR_BUSY);
+}
+
+static void
+a_newer_format_is_refused_with_both_numbers(void **state)
+{
+	char command[256];
+	struct store_options o = { .batch_ms = 20 };
+	struct err e = { 0 };
+	struct store *other;
+
+	(void)state;
+	fixture_close(&f);
+	snprintf(command, sizeof(command),
+	    "sed -i 's/\"version\":1/\"version\":7/' %s/backstay.json", f.dir);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(
+	    store_open(f.dir, &o, NULL, NULL, &other, &e), ERR_UNSUP);
+	assert_non_null(strstr(e.text, "format 7"));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+		T(what_was_put_reads_back),
+		T(a_second_backup_of_the_same_stores_no_chunk),
+		T(own_pending_is_had_and_anothers_is_not),
+		T(a_node_is_refused_until_its_children_are_there),
+		T(bytes_that_are_not_the_chunk_are_refused),
+		T(a_chunk_of_zeroes_is_refused),
+		T(a_short_slice_inside_a_volume_is_refused),
+		T(a_tree_that_does_not_fit_the_size_is_refused),
+		T(a_commit_without_its_tree_is_refused),
+		T(an_uncommitted_session_leaves_no_backup_and_a_clean_store),
+		T(a_death_after_commit_loses_nothing),
+		T(an_old_index_is_rolled_forward),
+		T(a_lost_index_is_rebuilt_from_packs),
+		T(fsck_finds_a_flipped_bit),
+		T(a_second_owner_is_refused),
+		T(a_newer_format_is_refused_with_both_numbers),
+#undef T
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
