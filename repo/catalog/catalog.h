@@ -66,7 +66,7 @@ int catalog_hide(
 
 struct catalog_totals {
 	uint64_t nbackups;
-	uint64_t nvms;	  /* with a backup */
+	uint64_t nvms;    /* with a backup */
 	uint64_t logical; /* bytes of all volumes of all backups */
 };
 void catalog_totals(struct catalog *c, struct catalog_totals *out);

@@ -22,7 +22,7 @@ struct domains {
 	bool by_namespace;
 	pthread_mutex_t mu;
 	struct entry *entry; /* guarded by mu */
-	size_t n;	     /* guarded by mu */
+	size_t n;            /* guarded by mu */
 };
 
 static int

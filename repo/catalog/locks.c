@@ -33,17 +33,17 @@ struct locks {
 	pthread_cond_t changed;
 	struct lock *first; /* guarded by mu */
 	struct lock *last;  /* guarded by mu */
-	bool closed;	    /* guarded by mu */
+	bool closed;        /* guarded by mu */
 };
 
 enum verdict { NO, YES, OTHER /* unless it is the same backup */ };
 
 static const uint8_t table[LOCK_MODES][LOCK_MODES] = {
 	/* held: wanted ingest, read, restore, delete */
-	[LOCK_INGEST] = { NO, YES, NO, YES },
-	[LOCK_READ] = { YES, YES, YES, OTHER },
-	[LOCK_RESTORE] = { NO, YES, NO, NO },
-	[LOCK_DELETE] = { YES, OTHER, NO, NO },
+	[LOCK_FOR_INGEST] = { NO, YES, NO, YES },
+	[LOCK_FOR_READ] = { YES, YES, YES, OTHER },
+	[LOCK_FOR_RESTORE] = { NO, YES, NO, NO },
+	[LOCK_FOR_DELETE] = { YES, OTHER, NO, NO },
 };
 
 struct locks *
@@ -139,16 +139,16 @@ static int
 say_who(const struct lock *o, struct err *e)
 {
 	static const char *const holding[LOCK_MODES] = {
-		[LOCK_INGEST] = "%s is being backed up",
-		[LOCK_READ] = "a backup of %s is being read",
-		[LOCK_RESTORE] = "%s is being restored",
-		[LOCK_DELETE] = "a backup of %s is being deleted",
+		[LOCK_FOR_INGEST] = "%s is being backed up",
+		[LOCK_FOR_READ] = "a backup of %s is being read",
+		[LOCK_FOR_RESTORE] = "%s is being restored",
+		[LOCK_FOR_DELETE] = "a backup of %s is being deleted",
 	};
 	static const char *const waiting[LOCK_MODES] = {
-		[LOCK_INGEST] = "%s is waiting to be backed up",
-		[LOCK_READ] = "a backup of %s is waiting to be read",
-		[LOCK_RESTORE] = "%s is waiting to be restored",
-		[LOCK_DELETE] = "a backup of %s is waiting to be deleted",
+		[LOCK_FOR_INGEST] = "%s is waiting to be backed up",
+		[LOCK_FOR_READ] = "a backup of %s is waiting to be read",
+		[LOCK_FOR_RESTORE] = "%s is waiting to be restored",
+		[LOCK_FOR_DELETE] = "a backup of %s is waiting to be deleted",
 	};
 	const char *fmt = (o->held ? holding : waiting)[o->mode];
 	int at = (int)(strstr(fmt, "%s") - fmt);

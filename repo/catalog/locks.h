@@ -21,10 +21,10 @@
 #include "proto/manifest.h"
 
 enum lock_mode {
-	LOCK_INGEST,  /* a backup, an import */
-	LOCK_READ,    /* of one backup: export, verify, restore to a folder */
-	LOCK_RESTORE, /* writes disks */
-	LOCK_DELETE,  /* of one backup, or of any of the VM's */
+	LOCK_FOR_INGEST, /* a backup, an import */
+	LOCK_FOR_READ, /* of one backup: export, verify, restore to a folder */
+	LOCK_FOR_RESTORE, /* writes disks */
+	LOCK_FOR_DELETE,  /* of one backup, or of any of the VM's */
 	LOCK_MODES
 };
 
@@ -34,7 +34,7 @@ struct lock_request {
 	const uint8_t *backup; /* BACKUP_ID_LEN bytes, or NULL: any */
 	uint64_t job;
 	const char *host; /* name of the key that asks */
-	uint64_t since;	  /* when the job began, seconds since 1970 */
+	uint64_t since;   /* when the job began, seconds since 1970 */
 };
 
 struct locks;

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backstayd: the daemon of one repository, in the foreground. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+#include "proto/lane_ssh.h"
+#include "repo/serve/listener.h"
+
+enum {
+	STOP_MS = 9000, /* of the ten seconds that a stop may take */
+	BLOCK_CACHE = 32 << 20
+};
+
+static const char usage_text[] =
+    "usage: backstayd REPO [--listen ADDR:PORT]... [--no-ssh] [--index DIR]\n"
+    "                 [--verbose]\n"
+    "       backstayd --help | --version\n"
+    "\n"
+    "Serves the repository in the folder REPO, which `backstay init` made, in\n"
+    "the foreground, until SIGTERM or SIGINT.  Logs to stderr.  SIGHUP reads\n"
+    "REPO/authorized_agents again.\n"
+    "\n"
+    "  --listen ADDR:PORT  where agents connect; may be given several times;\n"
+    "                      [ADDR]:PORT for IPv6; PORT for every address.\n"
+    "                      Port 0 takes a free one (see REPO/port).\n"
+    "                      Default: every address, port 7722.\n"
+    "  --no-ssh            serve the local socket REPO/socket only\n"
+    "  --index DIR         where the index is (default REPO/index)\n"
+    "  --verbose           log every lane and chunk\n";
+
+struct settings {
+	const char *dir;
+	const char *index;
+	const char *listen[LISTEN_MAX];
+	unsigned nlisten;
+	bool no_ssh;
+	bool verbose;
+};
+
+/* All that is opened, in this order. */
+struct daemon {
+	struct serve srv;
+	int dirfd;
+	int keysfd;
+	char *host_key;
+	char *fingerprint;
+	struct listener *listener;
+};
+
+static void
+misuse(const char *what, const char *which)
+{
+	fprintf(stderr, "backstayd: %s%s\n%s", what, which, usage_text);
+	exit(2);
+}
+
+static void
+parse_args(int argc, char **argv, struct settings *s)
+{
+	static const struct option options[] = { { "listen", required_argument,
+						     NULL, 'l' },
+		{ "no-ssh", no_argument, NULL, 'n' },
+		{ "index", required_argument, NULL, 'i' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 } };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "vh", options, NULL)) != -1) {
+		switch (c) {
+		case 'l':
+			if (s->nlisten == LISTEN_MAX)
+				misuse("too many --listen", "");
+			s->listen[s->nlisten++] = optarg;
+			break;
+		case 'n': s->no_ssh = true; break;
+		case 'i': s->index = optarg; break;
+		case 'v': s->verbose = true; break;
+		case 'h': fputs(usage_text, stdout); exit(0);
+		case 'V': puts(SERVE_PROGRAM " " SERVE_VERSION); exit(0);
+		default: misuse("see the options below", "");
+		}
+	}
+	if (optind + 1 != argc)
+		misuse(optind == argc ? "which repository?"
+				      : "one repository, not also ",
+		    optind == argc ? "" : argv[optind + 1]);
+	if (s->no_ssh && s->nlisten > 0)
+		misuse("--no-ssh and --listen exclude each other", "");
+	s->dir = argv[optind];
+}
+
+static void
+see_backup(void *arg, const struct manifest *m)
+{
+	catalog_add(arg, m);
+}
+
+/* The public half, which is shown to people so that they can compare. */
+static int
+read_host_key(struct daemon *d, struct err *e)
+{
+	char *type = NULL, *base64 = NULL, *comment = NULL;
+	struct buf text = { 0 };
+	int rc;
+
+	if (faccessat(d->keysfd, "host_ed25519", R_OK, 0) == -1)
+		return err_set(e, ERR_NOENT,
+		    "%s: cannot be read: %s; agents know this repository by "
+		    "it: bring it back from a copy",
+		    d->host_key, strerror(errno));
+	rc = file_read(d->keysfd, "host_ed25519.pub", 4096, &text);
+	if (rc == 0) {
+		buf_cstr(&text);
+		text.data[strcspn((char *)text.data, "\r\n")] = 0;
+		rc = lane_ssh_pubkey((const char *)text.data, &type, &base64,
+		    &d->fingerprint, &comment, e);
+	}
+	buf_fini(&text);
+	free(type);
+	free(base64);
+	free(comment);
+	if (rc != 0) {
+		/* Shown only: the private half is what counts. */
+		log_info("%s.pub: cannot be read", d->host_key);
+		d->fingerprint = xstrdup("unknown");
+	}
+	return 0;
+}
+
+static int
+open_folders(struct daemon *d, const char *dir, struct err *e)
+{
+	d->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->dirfd == -1)
+		return err_set(e, errno == ENOENT ? ERR_NOENT : ERR_SYS,
+		    "%s: %s; `backstay init %s` makes a repository", dir,
+		    strerror(errno), dir);
+	d->keysfd =
+	    openat(d->dirfd, "keys", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->keysfd == -1)
+		return err_set(e, ERR_NOENT,
+		    "%s/keys: %s; `backstay init` makes a repository with its "
+		    "keys",
+		    dir, strerror(errno));
+	return 0;
+}
+
+static int
+daemon_open(struct daemon *d, const struct settings *s, struct err *e)
+{
+	struct store_options so = { .index = s->index,
+		.block_cache = BLOCK_CACHE };
+	struct store_format f;
+	int rc;
+
+	rc = store_format_read(s->dir, &f, e);
+	if (rc == 0)
+		rc = open_folders(d, s->dir, e);
+	if (rc != 0)
+		return rc;
+	d->host_key = xasprintf("%s/keys/host_ed25519", s->dir);
+	rc = read_host_key(d, e);
+	if (rc == 0)
+		rc = keyring_open(d->dirfd, &d->srv.keyring, e);
+	if (rc == 0)
+		rc = domains_open(
+		    d->keysfd, f.dedup_namespace, &d->srv.domains, e);
+	if (rc != 0)
+		return rc;
+	d->srv.catalog = catalog_new();
+	d->srv.locks = locks_new();
+	d->srv.jobs = jobs_new(serve_let_go, &d->srv);
+	d->srv.since = (uint64_t)time(NULL);
+	return store_open(
+	    s->dir, &so, see_backup, d->srv.catalog, &d->srv.store, e);
+}
+
+static void
+daemon_close(struct daemon *d)
+{
+	store_close(d->srv.store);
+	jobs_free(d->srv.jobs);
+	locks_free(d->srv.locks);
+	catalog_free(d->srv.catalog);
+	domains_close(d->srv.domains);
+	keyring_close(d->srv.keyring);
+	free(d->fingerprint);
+	free(d->host_key);
+	if (d->keysfd != -1)
+		close(d->keysfd);
+	if (d->dirfd != -1)
+		close(d->dirfd);
+}
+
+/* The most that all lanes together take, and what the index caches. */
+static void
+say_memory(const struct daemon *d)
+{
+	uint64_t chunk = store_format(d->srv.store)->chunk_size, lane;
+	char a[16], b[16], c[16];
+
+	lane = LANE_WINDOW + 2 * FRAME_PAYLOAD_MAX + LANE_FLUSH_LEN + 4 * chunk;
+	log_info("memory: at most %s for %d lanes of up to %s, %s of block "
+		 "cache for the index",
+	    size_print(SERVE_LANES_MAX * lane, a), SERVE_LANES_MAX,
+	    size_print(lane, b), size_print(BLOCK_CACHE, c));
+}
+
+/* Packs are kept open for reading, and RocksDB has files of its own. */
+static void
+raise_limits(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &r) == -1)
+			log_debug("the limit of open files stays as it is");
+	}
+}
+
+static void
+wait_for_end(struct daemon *d, const sigset_t *set)
+{
+	for (;;) {
+		int sig;
+
+		if (sigwait(set, &sig) != 0)
+			continue;
+		if (sig == SIGHUP) {
+			listener_reload(d->listener);
+			continue;
+		}
+		log_info("%s: stopping", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+		return;
+	}
+}
+
+static void
+stop(struct daemon *d)
+{
+	atomic_store(&d->srv.stopping, true);
+	locks_close(d->srv.locks);
+	jobs_end_all(d->srv.jobs, "the daemon is stopping");
+	if (listener_stop(d->listener, STOP_MS))
+		return;
+	/* As after a power cut: what was committed is safe. */
+	log_error("a lane did not end in time; leaving without it");
+	_exit(1);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct settings s = { .dir = NULL };
+	struct daemon d = { .dirfd = -1, .keysfd = -1 };
+	struct listener_options lo;
+	struct catalog_totals t;
+	struct err e = { 0 };
+	sigset_t set;
+	int rc;
+
+	parse_args(argc, argv, &s);
+	umask(077);
+	if (s.verbose)
+		log_set_level(LOG_LEVEL_DEBUG);
+	signal(SIGPIPE, SIG_IGN);
+	/* Before any thread, so that only this one sees them. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	raise_limits();
+	lane_ssh_init();
+	rc = daemon_open(&d, &s, &e);
+	if (rc != 0)
+		goto out;
+	lo = (struct listener_options){ .addr = s.listen,
+		.naddr = s.nlisten,
+		.no_ssh = s.no_ssh,
+		.dir = s.dir,
+		.dirfd = d.dirfd,
+		.host_key = d.host_key };
+	rc = listener_start(&d.srv, &lo, &d.listener, &e);
+	if (rc != 0)
+		goto out;
+	say_memory(&d);
+	catalog_totals(d.srv.catalog, &t);
+	log_info("%s: ready: %llu backups of %llu VMs; listening at %s; host "
+		 "key %s",
+	    s.dir, (unsigned long long)t.nbackups, (unsigned long long)t.nvms,
+	    listener_addresses(d.listener), d.fingerprint);
+	wait_for_end(&d, &set);
+	stop(&d);
+out:
+	daemon_close(&d);
+	if (rc != 0)
+		log_error("%s", e.text[0] != 0 ? e.text : err_name(rc));
+	else
+		log_info("%s: stopped", s.dir);
+	return rc != 0;
+}

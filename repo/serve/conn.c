@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repo/serve/conn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/base/log.h"
+#include "proto/lane_ssh.h"
+#include "proto/lane_unix.h"
+#include "repo/serve/session.h"
+
+struct conn {
+	struct conns *all;
+	struct conn *next; /* guarded by all->mu */
+	pthread_t thread;
+	bool local;
+	int fd;    /* the thread's */
+	int begun; /* a second handle on it, until there is a lane, or -1 */
+	bool cut;  /* guarded by all->mu, with begun and all below */
+	bool done;
+	struct lane *lane;
+	char *line; /* the key's, as the file had it when the lane began */
+};
+
+void
+conns_init(struct conns *c, struct serve *srv, const char *host_key, int fd)
+{
+	pthread_condattr_t attr;
+
+	memset(c, 0, sizeof(*c));
+	c->srv = srv;
+	c->host_key = host_key;
+	c->wake = fd;
+	pthread_mutex_init(&c->mu, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->gone, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+void
+conns_fini(struct conns *c)
+{
+	pthread_cond_destroy(&c->gone);
+	pthread_mutex_destroy(&c->mu);
+}
+
+static char *
+key_line(const struct auth_key *key)
+{
+	struct buf b = { 0 };
+	char *s;
+
+	auth_print_key(key, &b);
+	s = xstrdup(buf_cstr(&b));
+	buf_fini(&b);
+	return s;
+}
+
+/* The lane can be cut from outside from here on. */
+static int
+publish(struct conn *k, struct lane *lane, const struct auth_key *key,
+    struct err *e)
+{
+	struct conns *c = k->all;
+	int rc = 0;
+
+	pthread_mutex_lock(&c->mu);
+	k->lane = lane;
+	if (k->cut)
+		lane_shutdown(lane);
+	if (!k->local)
+		k->line = key_line(key);
+	if (k->local ? c->nlocal + c->nssh >= SERVE_LANES_MAX
+		     : c->nssh >= SERVE_LANES_MAX - SERVE_LANES_CONSOLE)
+		rc = err_set(e, ERR_LIMIT,
+		    "%u lanes are open, and there may not be more",
+		    c->nlocal + c->nssh);
+	else if (k->local)
+		c->nlocal++;
+	else
+		c->nssh++;
+	pthread_mutex_unlock(&c->mu);
+	return rc;
+}
+
+static void
+unpublish(struct conn *k, bool counted)
+{
+	struct conns *c = k->all;
+
+	pthread_mutex_lock(&c->mu);
+	k->lane = NULL;
+	if (counted && k->local)
+		c->nlocal--;
+	else if (counted)
+		c->nssh--;
+	pthread_mutex_unlock(&c->mu);
+}
+
+static void
+run(struct conn *k, struct lane *lane, const struct auth_key *key)
+{
+	struct conns *c = k->all;
+	struct session s = { .srv = c->srv, .lane = lane, .key = key };
+	struct err refused;
+	bool counted;
+	int rc;
+
+	rc = publish(k, lane, key, &refused);
+	counted = rc == 0;
+	if (rc == 0)
+		rc = keyring_lane_begin(
+		    c->srv->keyring, key, &s.usage, &refused);
+	session_run(&s, rc != 0 ? &refused : NULL);
+	if (rc == 0)
+		keyring_lane_end(c->srv->keyring, s.usage);
+	/* Before the lane goes, or it could be cut when it is no more. */
+	unpublish(k, counted);
+	lane_close(lane);
+}
+
+static bool
+check_key(void *arg, const char *base64, void **who)
+{
+	const struct auth_key *key = auth_find_blob(keyset_auth(arg), base64);
+
+	*who = (void *)(uintptr_t)key;
+	return key != NULL;
+}
+
+/* The handshake is over, well or not: the connection counts otherwise now. */
+static void
+forget_begun(struct conn *k)
+{
+	pthread_mutex_lock(&k->all->mu);
+	if (k->begun != -1)
+		close(k->begun);
+	k->begun = -1;
+	k->all->nunknown--;
+	pthread_mutex_unlock(&k->all->mu);
+}
+
+static void
+run_ssh(struct conn *k)
+{
+	struct keyset *keys = keyring_get(k->all->srv->keyring);
+	struct lane_ssh_server srv = {
+		.host_key = k->all->host_key, .check = check_key, .arg = keys
+	};
+	struct lane *lane;
+	struct err e;
+	void *who;
+	int rc;
+
+	rc = lane_ssh_serve(&srv, k->fd, &lane, &who, &e);
+	forget_begun(k);
+	if (rc == 0)
+		run(k, lane, who);
+	else if (rc == ERR_DENIED)
+		log_info("%s", e.text);
+	else
+		log_debug("%s", e.text);
+	keyset_put(keys);
+}
+
+static void
+run_local(struct conn *k)
+{
+	struct lane *lane;
+	struct err e;
+	uid_t uid;
+
+	if (lane_unix_serve(k->fd, &uid, &lane, &e) != 0)
+		return;
+	if (uid != 0 && uid != geteuid()) {
+		log_info("%s: only root and the daemon's own user may use the "
+			 "local socket",
+		    lane_peer(lane));
+		lane_close(lane);
+		return;
+	}
+	run(k, lane, keyset_console());
+}
+
+static void *
+conn_main(void *arg)
+{
+	struct conn *k = arg;
+	struct conns *c = k->all;
+	uint64_t one = 1;
+
+	if (k->local)
+		run_local(k);
+	else
+		run_ssh(k);
+	pthread_mutex_lock(&c->mu);
+	k->done = true;
+	pthread_cond_signal(&c->gone);
+	/* Within the lock: after it, ${c} may be gone. */
+	if (write(c->wake, &one, sizeof(one)) == -1)
+		log_debug("listener: it is awake");
+	pthread_mutex_unlock(&c->mu);
+	return NULL;
+}
+
+void
+conns_start(struct conns *c, int fd, bool local)
+{
+	struct conn *k;
+
+	pthread_mutex_lock(&c->mu);
+	if (!local && c->nunknown >= SERVE_UNKNOWN_MAX) {
+		pthread_mutex_unlock(&c->mu);
+		log_debug("a connection was closed: %d others have not said "
+			  "who they are",
+		    SERVE_UNKNOWN_MAX);
+		close(fd);
+		return;
+	}
+	k = xcalloc(1, sizeof(*k));
+	k->all = c;
+	k->local = local;
+	k->fd = fd;
+	k->begun = local ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	errno = pthread_create(&k->thread, NULL, conn_main, k);
+	if (errno != 0) {
+		log_sys("a connection was closed: no thread");
+		close(fd);
+		if (k->begun != -1)
+			close(k->begun);
+		free(k);
+	} else {
+		k->next = c->first;
+		c->first = k;
+		if (!local)
+			c->nunknown++;
+	}
+	pthread_mutex_unlock(&c->mu);
+}
+
+/* One that has ended is taken out of the list; NULL: none has. */
+static struct conn *
+take_done(struct conns *c)
+{
+	struct conn **at, *k;
+
+	for (at = &c->first; (k = *at) != NULL; at = &k->next)
+		if (k->done) {
+			*at = k->next;
+			return k;
+		}
+	return NULL;
+}
+
+static void
+join(struct conn *k)
+{
+	pthread_join(k->thread, NULL);
+	free(k->line);
+	free(k);
+}
+
+void
+conns_reap(struct conns *c)
+{
+	struct conn *k;
+
+	do {
+		pthread_mutex_lock(&c->mu);
+		k = take_done(c);
+		pthread_mutex_unlock(&c->mu);
+		if (k != NULL)
+			join(k);
+	} while (k != NULL);
+}
+
+/* ${c} is locked. */
+static void
+cut(struct conn *k)
+{
+	k->cut = true;
+	if (k->lane != NULL)
+		lane_shutdown(k->lane);
+	else if (k->begun != -1)
+		shutdown(k->begun, SHUT_RDWR);
+}
+
+void
+conns_cut_changed(struct conns *c)
+{
+	struct keyset *keys = keyring_get(c->srv->keyring);
+	const struct auth *a = keyset_auth(keys);
+
+	pthread_mutex_lock(&c->mu);
+	for (struct conn *k = c->first; k != NULL; k = k->next) {
+		bool found = false;
+
+		if (k->line == NULL || k->done)
+			continue;
+		for (size_t i = 0; i < a->n && !found; i++) {
+			char *line = key_line(&a->key[i]);
+
+			found = strcmp(line, k->line) == 0;
+			free(line);
+		}
+		if (!found) {
+			log_info("%s: its key was changed or removed",
+			    k->lane != NULL ? lane_peer(k->lane) : "a lane");
+			cut(k);
+		}
+	}
+	pthread_mutex_unlock(&c->mu);
+	keyset_put(keys);
+}
+
+void
+conns_cut_all(struct conns *c)
+{
+	pthread_mutex_lock(&c->mu);
+	for (struct conn *k = c->first; k != NULL; k = k->next)
+		cut(k);
+	pthread_mutex_unlock(&c->mu);
+}
+
+bool
+conns_wait(struct conns *c, uint64_t until_ms)
+{
+	struct timespec t = { .tv_sec = (time_t)(until_ms / 1000),
+		.tv_nsec = (long)(until_ms % 1000) * 1000000 };
+	struct conn *k;
+	bool none;
+	int rc = 0;
+
+	pthread_mutex_lock(&c->mu);
+	for (;;) {
+		k = take_done(c);
+		if (k != NULL) {
+			pthread_mutex_unlock(&c->mu);
+			join(k);
+			pthread_mutex_lock(&c->mu);
+			continue;
+		}
+		none = c->first == NULL;
+		if (none || rc != 0)
+			break;
+		rc = pthread_cond_timedwait(&c->gone, &c->mu, &t);
+	}
+	pthread_mutex_unlock(&c->mu);
+	return none;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conn: connections with their threads: how many there may be, and how they
+ * are ended from outside.  A part of the listener.
+ */
+#ifndef REPO_SERVE_CONN_H
+#define REPO_SERVE_CONN_H
+
+#include <pthread.h>
+
+#include "repo/serve/serve.h"
+
+struct conn;
+
+struct conns {
+	struct serve *srv;
+	const char *host_key;
+	int wake; /* eventfd: told when a thread has ended */
+	pthread_mutex_t mu;
+	pthread_cond_t gone;
+	struct conn *first; /* guarded by mu, with all below */
+	unsigned nunknown;  /* not authenticated yet */
+	unsigned nssh;      /* authenticated */
+	unsigned nlocal;
+};
+
+void conns_init(
+    struct conns *c, struct serve *srv, const char *host_key, int wake);
+void conns_fini(struct conns *c);
+
+/** conns_start(c, fd, local): a thread for the accepted socket, which is
+ * closed if there are too many. */
+void conns_start(struct conns *c, int fd, bool local);
+
+/** conns_reap(c): join those that have ended.  Accepting thread only. */
+void conns_reap(struct conns *c);
+
+/** conns_cut_changed(c): end the lanes of keys that are not as they were when
+ * the lane began.  conns_cut_all(c): every lane. */
+void conns_cut_changed(struct conns *c);
+void conns_cut_all(struct conns *c);
+
+/** conns_wait(c, until_ms): join until none is left, or the time has come:
+ * false.  After the accepting thread has ended. */
+bool conns_wait(struct conns *c, uint64_t until_ms);
+
+#endif

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon's side of a backup: begin, hot messages, commit. */
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "proto/base/io.h"
+#include "proto/base/json.h"
+#include "proto/base/log.h"
+#include "repo/serve/session.h"
+#include "repo/store/record.h"
+
+/* So that sums of sizes stay whole numbers in JSON and in 64 bits. */
+#define TOTAL_SIZE_MAX ((uint64_t)1 << 62)
+
+/* A string of the question, or ${otherwise}; what it holds is checked later. */
+static int
+take_text(const json_t *q, const char *key, const char *otherwise, char *out,
+    size_t room, struct err *e)
+{
+	const char *s = otherwise;
+	int rc;
+
+	rc = json_opt_str(q, key, &s, e);
+	if (rc != 0)
+		return rc;
+	if (strlen(s) >= room)
+		return err_set(e, ERR_LIMIT, "\"%s\" is too long", key);
+	memcpy(out, s, strlen(s) + 1);
+	return 0;
+}
+
+static int
+take_volume(const json_t *q, struct manifest_volume *v, struct err *e)
+{
+	uint64_t cluster = 0;
+	const char *name;
+	int rc;
+
+	rc = json_get_str(q, "name", &name, e);
+	if (rc == 0 && !name_part_ok(name))
+		rc = err_set(e, ERR_INVAL,
+		    "\"%.80s\" is no name for a volume (letters, digits, "
+		    "\".\", \"_\", \"-\"; up to %d)",
+		    name, NAME_PART_MAX);
+	if (rc != 0)
+		return rc;
+	memcpy(v->name, name, strlen(name) + 1);
+	rc = take_text(q, "kind", "disk", v->kind, sizeof(v->kind), e);
+	if (rc == 0)
+		rc = take_text(
+		    q, "format", "raw", v->format, sizeof(v->format), e);
+	if (rc == 0)
+		rc = json_opt_u64(q, "cluster_size", &cluster, e);
+	if (rc == 0)
+		rc = json_get_u64(q, "size", &v->size, e);
+	if (rc != 0)
+		return rc;
+	if (v->size > VOLUME_SIZE_MAX || cluster > UINT32_MAX)
+		return err_set(e, ERR_LIMIT, "volume %s is too large", v->name);
+	v->cluster_size = (uint32_t)cluster;
+	return 0;
+}
+
+static int
+take_volumes(const json_t *q, struct manifest *m, struct err *e)
+{
+	json_t *list;
+	size_t n;
+	int rc;
+
+	rc = json_get_array(q, "volumes", &list, e);
+	if (rc != 0)
+		return rc;
+	n = json_array_size(list);
+	if (n == 0 || n > MANIFEST_VOLUMES_MAX)
+		return err_set(e, ERR_LIMIT,
+		    "%zu volumes: a backup has from 1 to %d", n,
+		    MANIFEST_VOLUMES_MAX);
+	for (size_t i = 0; i < n; i++) {
+		struct manifest_volume *v = &m->volume[m->nvolumes];
+
+		rc = take_volume(json_array_get(list, i), v, e);
+		if (rc != 0)
+			return rc;
+		if (manifest_volume_find(m, v->name) != -1)
+			return err_set(
+			    e, ERR_INVAL, "two volumes are called %s", v->name);
+		m->nvolumes++;
+		/* Each is bounded, so this cannot pass 64 bits. */
+		if (manifest_size(m) > TOTAL_SIZE_MAX)
+			return err_set(
+			    e, ERR_LIMIT, "the volumes are too large together");
+	}
+	return 0;
+}
+
+/* The manifest to be, but for what only the commit knows. */
+static int
+take_manifest(
+    struct session *s, const json_t *q, struct manifest *m, struct err *e)
+{
+	const char *vm, *when = NULL;
+	struct manifest again;
+	json_t *j;
+	int rc;
+
+	memset(m, 0, sizeof(*m));
+	rc = json_get_str(q, "vm", &vm, e);
+	if (rc == 0 && !vm_name_ok(vm))
+		rc = err_set(e, ERR_INVAL,
+		    "\"%.140s\" is no name for a VM ([NAMESPACE/]NAME of "
+		    "letters, digits, \".\", \"_\", \"-\")",
+		    vm);
+	if (rc == 0)
+		rc = json_opt_str(q, "agent_time", &when, e);
+	if (rc == 0 && when != NULL && time_parse(when, &m->agent_time) != 0)
+		rc = err_set(e, ERR_PROTO, "\"agent_time\" is not a time");
+	if (rc == 0)
+		rc = take_text(q, "consistency", "", m->consistency,
+		    sizeof(m->consistency), e);
+	if (rc == 0)
+		rc = take_volumes(q, m, e);
+	if (rc != 0)
+		return rc;
+	memcpy(m->vm, vm, strlen(vm) + 1);
+	memcpy(m->host, s->key->name, strlen(s->key->name) + 1);
+	m->chunk_size = store_format(s->srv->store)->chunk_size;
+	/* Nothing is begun that could not be read back when it is done. */
+	j = manifest_to_json(m);
+	rc = manifest_from_json(j, &again, e);
+	json_decref(j);
+	return rc;
+}
+
+static int
+check_may(const struct auth_key *key, const char *vm, struct err *e)
+{
+	struct buf patterns = { 0 };
+
+	if (auth_sees(key, vm))
+		return 0;
+	auth_patterns(key, &patterns);
+	err_set(e, ERR_DENIED,
+	    "key %s may not back up VM %s: its patterns are %.200s", key->name,
+	    vm, buf_cstr(&patterns));
+	buf_fini(&patterns);
+	return ERR_DENIED;
+}
+
+/*
+ * The VM's newest backup, unless its ids mean nothing here; it stands until
+ * the job lets go.
+ */
+static void
+find_parent(struct session *s, struct job *j)
+{
+	struct catalog *c = s->srv->catalog;
+	struct manifest *p = &j->parent;
+
+	if (catalog_newest(c, j->manifest.vm, p) != 0 ||
+	    p->domain != j->manifest.domain ||
+	    p->chunk_size != j->manifest.chunk_size ||
+	    catalog_hold(c, p->vm, p->id) != 0)
+		return;
+	j->has_parent = true;
+	for (unsigned i = 0; i < j->manifest.nvolumes; i++)
+		j->parent_volume[i] =
+		    manifest_volume_find(p, j->manifest.volume[i].name);
+}
+
+static json_t *
+parent_to_json(const struct job *j)
+{
+	json_t *o = json_object(), *list = json_array();
+	char when[TIME_TEXT_LEN + 1];
+
+	json_set_str(o, "time", time_print(j->parent.time, when));
+	for (unsigned i = 0; i < j->manifest.nvolumes; i++) {
+		const struct manifest_volume *v;
+		json_t *x;
+
+		if (j->parent_volume[i] == -1) {
+			json_array_append_new(list, json_null());
+			continue;
+		}
+		v = &j->parent.volume[j->parent_volume[i]];
+		x = json_object();
+		json_set_u64(x, "size", v->size);
+		json_set_hex(x, "root", v->root.b, ID_LEN);
+		json_array_append_new(list, x);
+	}
+	json_object_set_new(o, "volumes", list);
+	return o;
+}
+
+/* What a running job owns; on failure the caller drops the job. */
+static int
+equip(struct session *s, struct job *j, bool full, struct err *e)
+{
+	struct serve *srv = s->srv;
+	struct lock_request l = { .vm = j->face.vm,
+		.mode = LOCK_FOR_INGEST,
+		.job = j->face.id,
+		.host = j->face.host,
+		.since = j->face.since };
+	int rc;
+
+	rc = keyring_job_begin(srv->keyring, s->key, s->usage, e);
+	if (rc != 0)
+		return rc;
+	j->usage = s->usage;
+	rc = lock_take(srv->locks, &l, 0, &j->lock[0], e);
+	if (rc != 0)
+		return rc;
+	rc = domains_for(srv->domains, j->face.vm, &j->domain, e);
+	if (rc != 0)
+		return rc;
+	j->manifest.domain = j->domain.number;
+	rc = store_begin(srv->store, j->domain.number, &j->session, e);
+	if (rc != 0)
+		return rc;
+	/* Only now: what the catalog shows from here on the session may use. */
+	if (!full)
+		find_parent(s, j);
+	return 0;
+}
+
+int
+ingest_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
+{
+	struct manifest m;
+	bool full = false;
+	char size[16];
+	struct job *j;
+	int rc;
+
+	rc = take_manifest(s, q, &m, e);
+	if (rc == 0)
+		rc = json_opt_bool(q, "full", &full, e);
+	if (rc == 0)
+		rc = check_may(s->key, m.vm, e);
+	if (rc != 0)
+		return rc;
+	j = job_new(s->srv->jobs, JOB_BACKUP, m.vm, s->key->name);
+	j->manifest = m;
+	j->lanes_max = s->key->lanes;
+	rc = equip(s, j, full, e);
+	if (rc != 0) {
+		job_drop(j);
+		return rc;
+	}
+	json_set_u64(a, "job", j->face.id);
+	json_set_hex(a, "token", j->token, sizeof(j->token));
+	json_set_u64(a, "lanes_max", j->lanes_max);
+	if (j->domain.keyed)
+		json_set_hex(a, "hash_key", j->domain.key, HASH_KEY_LEN);
+	if (j->has_parent)
+		json_object_set_new(a, "parent", parent_to_json(j));
+	job_start(j);
+	session_job(s, j, true);
+	log_info("job %" PRIu64 ": backup of %s (%s) began: %u volumes, %s%s",
+	    j->face.id, m.vm, s->key->name, m.nvolumes,
+	    size_print(manifest_size(&m), size),
+	    j->has_parent ? ", with a parent" : "");
+	return 0;
+}
+
+/*
+ * A failure of the store's that the job cannot survive ends it, so that all of
+ * its lanes hear of it.
+ */
+static int
+after_store(struct session *s, int rc, const char *what, struct err *e)
+{
+	if (rc == 0)
+		return 0;
+	session_explain(e, rc, what);
+	if (rc == ERR_SYS || rc == ERR_CLOSED)
+		job_end(s->job, JOB_FAILED, rc, e->text);
+	return rc;
+}
+
+int
+ingest_query(struct session *s, const struct frame *f, struct err *e)
+{
+	struct msg_have have = { .leaf = false };
+	uint8_t leaf[1] = { 0 };
+	struct msg_query q;
+	int rc;
+
+	rc = session_need_job(s, JOB_BACKUP, f->type, e);
+	if (rc == 0)
+		rc = msg_query_parse(f->payload, f->len, &q, e);
+	if (rc == 0)
+		rc = job_enter(s->job, e);
+	if (rc != 0)
+		return rc;
+	if (!id_is_hole(q.leaf))
+		rc = store_have(
+		    s->job->session, RECORD_NODE, 0, q.leaf, 1, leaf, e);
+	have.leaf = (leaf[0] & 1) != 0;
+	if (rc == 0 && !have.leaf && q.n > 0)
+		rc = store_have(
+		    s->job->session, RECORD_CHUNK, 0, q.id, q.n, have.bits, e);
+	rc = after_store(s, rc, "QUERY", e);
+	job_leave(s->job);
+	if (rc != 0)
+		return rc;
+	msg_have_print(lane_begin(s->lane, MSG_HAVE, f->request), q.n, &have);
+	lane_end(s->lane, NULL);
+	return 0;
+}
+
+static int
+put_chunks(struct session *s, const struct frame *f, struct msg_put_done *done,
+    struct err *e)
+{
+	uint32_t chunk_size = store_format(s->srv->store)->chunk_size;
+	struct rd r = rd_over(f->payload, f->len);
+	int rc;
+
+	while (r.left > 0) {
+		struct msg_chunk c;
+		struct store_put p;
+		uint64_t stored = 0;
+
+		rc = msg_put_next(&r, &c, e);
+		if (rc != 0)
+			return rc;
+		if (c.raw_len > chunk_size)
+			return err_set(e, ERR_LIMIT,
+			    "PUT: a chunk of %u bytes; they have %u here",
+			    (unsigned)c.raw_len, (unsigned)chunk_size);
+		p = (struct store_put){ .id = c.id,
+			.codec = c.codec,
+			.raw_len = c.raw_len,
+			.stored_len = c.stored_len,
+			.data = c.data };
+		rc = store_put_chunk(s->job->session, s->tools, &p, &stored, e);
+		if (rc != 0)
+			return after_store(s, rc, "PUT", e);
+		if (stored > 0) {
+			done->nstored++;
+			done->stored += stored;
+		}
+	}
+	return 0;
+}
+
+int
+ingest_put(struct session *s, const struct frame *f, struct err *e)
+{
+	struct msg_put_done done = { 0 };
+	int rc;
+
+	rc = session_need_job(s, JOB_BACKUP, f->type, e);
+	if (rc == 0)
+		rc = job_enter(s->job, e);
+	if (rc != 0)
+		return rc;
+	rc = put_chunks(s, f, &done, e);
+	job_leave(s->job);
+	if (rc != 0)
+		return rc;
+	msg_put_done_print(
+	    lane_begin(s->lane, MSG_PUT_DONE, f->request), &done);
+	lane_end(s->lane, NULL);
+	return 0;
+}
+
+int
+ingest_node(struct session *s, const struct frame *f, struct err *e)
+{
+	struct msg_node_done done = { .taken = true };
+	int rc;
+
+	rc = session_need_job(s, JOB_BACKUP, f->type, e);
+	if (rc == 0)
+		rc = job_enter(s->job, e);
+	if (rc != 0)
+		return rc;
+	rc = store_put_node(
+	    s->job->session, s->tools, f->payload, f->len, done.missing, e);
+	if (rc == ERR_MISSING) {
+		done.taken = false;
+		rc = 0;
+	}
+	rc = after_store(s, rc, "NODE", e);
+	job_leave(s->job);
+	if (rc != 0)
+		return rc;
+	msg_node_done_print(
+	    lane_begin(s->lane, MSG_NODE_DONE, f->request), &done);
+	lane_end(s->lane, NULL);
+	return 0;
+}
+
+static int
+take_roots(const json_t *q, struct manifest *m, struct err *e)
+{
+	json_t *list, *stats = NULL;
+	int rc;
+
+	rc = json_get_array(q, "roots", &list, e);
+	if (rc != 0)
+		return rc;
+	if (json_array_size(list) != m->nvolumes)
+		return err_set(e, ERR_PROTO, "%zu roots for %u volumes",
+		    json_array_size(list), m->nvolumes);
+	for (unsigned i = 0; i < m->nvolumes; i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+
+		if (text == NULL ||
+		    unhex(text, m->volume[i].root.b, ID_LEN) != 0)
+			return err_set(e, ERR_PROTO, "a root that is no id");
+	}
+	if (json_object_get(q, "stats") == NULL)
+		return 0;
+	rc = json_get_object(q, "stats", &stats, e);
+	if (rc == 0)
+		rc = manifest_stats_from_json(stats, &m->stats, e);
+	return rc;
+}
+
+int
+ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
+{
+	char name[VM_NAME_MAX + TIME_TEXT_LEN + 2];
+	struct job *j = s->job;
+	struct manifest m;
+	int rc;
+
+	rc = job_enter(j, e);
+	if (rc != 0)
+		return rc;
+	m = j->manifest;
+	m.has_parent = j->has_parent;
+	if (j->has_parent)
+		memcpy(m.parent, j->parent.id, sizeof(m.parent));
+	rc = take_roots(q, &m, e);
+	if (rc != 0)
+		goto out;
+	/* The lock on the VM is held: nobody else gives it a time meanwhile. */
+	m.time = catalog_next_time(s->srv->catalog, m.vm, (uint64_t)time(NULL));
+	rc = store_commit(j->session, s->tools, &m, e);
+	if (rc != 0) {
+		session_explain(e, rc, "commit");
+		job_end(j, JOB_FAILED, rc, e->text);
+		goto out;
+	}
+	catalog_add(s->srv->catalog, &m);
+	manifest_name(&m, name);
+	job_end(j, JOB_DONE, 0, name);
+	json_set_str(a, "backup", name);
+	json_set_hex(a, "id", m.id, sizeof(m.id));
+	json_set_u64(a, "seq", m.seq);
+out:
+	job_leave(j);
+	if (rc == 0)
+		session_no_job(s);
+	return rc;
+}

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repo/serve/jobs.h"
+
+#include <inttypes.h>
+#include <openssl/crypto.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "proto/base/io.h"
+#include "proto/base/json.h"
+#include "proto/base/log.h"
+
+struct jobs {
+	void (*let_go)(void *arg, struct job *j);
+	void *arg;
+	pthread_mutex_t mu;
+	struct job *first;                      /* guarded by mu, */
+	uint64_t last_id;                       /* with all below */
+	struct job_face ended[JOBS_ENDED_KEPT]; /* a ring */
+	uint64_t nended;
+};
+
+struct jobs *
+jobs_new(void (*let_go)(void *arg, struct job *j), void *arg)
+{
+	struct jobs *a = xcalloc(1, sizeof(*a));
+
+	a->let_go = let_go;
+	a->arg = arg;
+	pthread_mutex_init(&a->mu, NULL);
+	return a;
+}
+
+void
+jobs_free(struct jobs *a)
+{
+	if (a == NULL)
+		return;
+	pthread_mutex_destroy(&a->mu);
+	free(a);
+}
+
+const char *
+job_kind_name(enum job_kind kind)
+{
+	return kind == JOB_BACKUP ? "backup" : "restore";
+}
+
+struct job *
+job_new(struct jobs *a, enum job_kind kind, const char *vm, const char *host)
+{
+	struct job *j = xcalloc(1, sizeof(*j));
+
+	j->all = a;
+	j->face.kind = kind;
+	snprintf(j->face.vm, sizeof(j->face.vm), "%s", vm);
+	snprintf(j->face.host, sizeof(j->face.host), "%s", host);
+	j->face.since = (uint64_t)time(NULL);
+	j->face.lanes = 1;
+	random_bytes(j->token, sizeof(j->token));
+	j->refs = 1;
+	j->heard_ms = now_ms();
+	pthread_mutex_lock(&a->mu);
+	j->face.id = ++a->last_id;
+	pthread_mutex_unlock(&a->mu);
+	return j;
+}
+
+void
+job_start(struct job *j)
+{
+	struct jobs *a = j->all;
+
+	pthread_mutex_lock(&a->mu);
+	j->started = true;
+	j->heard_ms = now_ms();
+	j->next = a->first;
+	a->first = j;
+	pthread_mutex_unlock(&a->mu);
+}
+
+static void
+job_free(struct job *j)
+{
+	explicit_bzero(&j->domain, sizeof(j->domain));
+	free(j);
+}
+
+void
+job_drop(struct job *j)
+{
+	j->all->let_go(j->all->arg, j);
+	job_free(j);
+}
+
+/*
+ * Whether the caller is to let go of what ${j} owns, now that it has left.
+ * The registry is locked.
+ */
+static bool
+must_let_go(struct job *j)
+{
+	if (j->torn || j->inside > 0 || j->face.state == JOB_RUNNING)
+		return false;
+	j->torn = true;
+	return true;
+}
+
+int
+job_attach(struct jobs *a, const uint8_t token[JOB_TOKEN_LEN], const char *host,
+    struct job **out, struct err *e)
+{
+	struct job *j, *found = NULL;
+	int rc = 0;
+
+	pthread_mutex_lock(&a->mu);
+	/* To the end and in constant time: a token is a secret. */
+	for (j = a->first; j != NULL; j = j->next)
+		if (CRYPTO_memcmp(j->token, token, JOB_TOKEN_LEN) == 0)
+			found = j;
+	j = found;
+	if (j == NULL || j->face.state != JOB_RUNNING ||
+	    strcmp(j->face.host, host) != 0) {
+		rc = err_set(
+		    e, ERR_NOENT, "there is no running job with that token");
+	} else if (j->face.lanes >= j->lanes_max) {
+		rc = err_set(e, ERR_LIMIT,
+		    "job %" PRIu64 " has %u lanes, and may not have more",
+		    j->face.id, j->face.lanes);
+	} else {
+		j->face.lanes++;
+		j->refs++;
+		j->heard_ms = now_ms();
+		*out = j;
+	}
+	pthread_mutex_unlock(&a->mu);
+	return rc;
+}
+
+void
+job_detach(struct job *j)
+{
+	struct jobs *a = j->all;
+	bool last;
+
+	pthread_mutex_lock(&a->mu);
+	j->face.lanes--;
+	last = --j->refs == 0;
+	pthread_mutex_unlock(&a->mu);
+	/* It has ended: the control lane is gone. */
+	if (last)
+		job_free(j);
+}
+
+/* The registry is locked. */
+static int
+look(struct job *j, struct err *e)
+{
+	if (j->face.state == JOB_RUNNING)
+		return 0;
+	if (j->face.state == JOB_DONE)
+		return err_set(
+		    e, ERR_CLOSED, "job %" PRIu64 " has ended", j->face.id);
+	return err_set(e, ERR_CLOSED, "job %" PRIu64 " has ended: %.300s",
+	    j->face.id, j->face.text);
+}
+
+int
+job_enter(struct job *j, struct err *e)
+{
+	int rc;
+
+	pthread_mutex_lock(&j->all->mu);
+	rc = look(j, e);
+	if (rc == 0) {
+		j->inside++;
+		j->heard_ms = now_ms();
+	}
+	pthread_mutex_unlock(&j->all->mu);
+	return rc;
+}
+
+void
+job_leave(struct job *j)
+{
+	bool mine;
+
+	pthread_mutex_lock(&j->all->mu);
+	j->inside--;
+	j->heard_ms = now_ms();
+	mine = must_let_go(j);
+	pthread_mutex_unlock(&j->all->mu);
+	/* The lane that leaves still counts, so ${j} is there. */
+	if (mine)
+		j->all->let_go(j->all->arg, j);
+}
+
+int
+job_alive(struct job *j, struct err *e)
+{
+	int rc;
+
+	pthread_mutex_lock(&j->all->mu);
+	rc = look(j, e);
+	if (rc == 0)
+		j->heard_ms = now_ms();
+	pthread_mutex_unlock(&j->all->mu);
+	return rc;
+}
+
+void
+job_heard(struct job *j)
+{
+	pthread_mutex_lock(&j->all->mu);
+	j->heard_ms = now_ms();
+	pthread_mutex_unlock(&j->all->mu);
+}
+
+uint64_t
+job_ended_ms(struct job *j)
+{
+	uint64_t t;
+
+	pthread_mutex_lock(&j->all->mu);
+	t = j->face.state == JOB_RUNNING ? 0 : j->ended_ms;
+	pthread_mutex_unlock(&j->all->mu);
+	return t;
+}
+
+void
+job_progress(struct job *j, const struct job_progress *p)
+{
+	pthread_mutex_lock(&j->all->mu);
+	j->face.progress = *p;
+	pthread_mutex_unlock(&j->all->mu);
+}
+
+/* The registry is locked, ${j} runs.  True: the caller lets go. */
+static bool
+end_locked(struct job *j, enum job_state state, int code, const char *text)
+{
+	struct jobs *a = j->all;
+	struct job **at;
+
+	j->face.state = state;
+	j->code = code;
+	j->ended_ms = now_ms();
+	snprintf(j->face.text, sizeof(j->face.text), "%s", text);
+	for (at = &a->first; *at != NULL; at = &(*at)->next)
+		if (*at == j) {
+			*at = j->next;
+			break;
+		}
+	a->ended[a->nended++ % JOBS_ENDED_KEPT] = j->face;
+	log_info("job %" PRIu64 ": %s of %s (%s) %s: %s", j->face.id,
+	    job_kind_name(j->face.kind), j->face.vm, j->face.host,
+	    state == JOB_DONE ? "done" : "failed", text);
+	return must_let_go(j);
+}
+
+void
+job_end(struct job *j, enum job_state state, int code, const char *text)
+{
+	struct jobs *a = j->all;
+	bool mine = false;
+
+	pthread_mutex_lock(&a->mu);
+	if (j->face.state == JOB_RUNNING)
+		mine = end_locked(j, state, code, text);
+	pthread_mutex_unlock(&a->mu);
+	if (mine)
+		a->let_go(a->arg, j);
+}
+
+/*
+ * End the jobs that were silent since before ${before_ms}; one at a time,
+ * because letting go must not be done under the lock.
+ */
+static void
+end_silent(struct jobs *a, bool all, uint64_t before_ms, const char *text)
+{
+	for (;;) {
+		struct job *j;
+		bool mine, last;
+
+		pthread_mutex_lock(&a->mu);
+		for (j = a->first; j != NULL; j = j->next)
+			if (all || (j->inside == 0 && j->heard_ms < before_ms))
+				break;
+		if (j == NULL) {
+			pthread_mutex_unlock(&a->mu);
+			return;
+		}
+		j->refs++;
+		mine = end_locked(
+		    j, JOB_FAILED, all ? ERR_CLOSED : ERR_TIMEOUT, text);
+		pthread_mutex_unlock(&a->mu);
+		if (mine)
+			a->let_go(a->arg, j);
+		pthread_mutex_lock(&a->mu);
+		last = --j->refs == 0;
+		pthread_mutex_unlock(&a->mu);
+		if (last)
+			job_free(j);
+	}
+}
+
+void
+jobs_expire(struct jobs *a, uint64_t silence_ms)
+{
+	uint64_t now = now_ms();
+	char text[80];
+
+	snprintf(text, sizeof(text),
+	    "nothing was heard on any of its lanes for %" PRIu64 " s",
+	    silence_ms / 1000);
+	if (now > silence_ms)
+		end_silent(a, false, now - silence_ms, text);
+}
+
+void
+jobs_end_all(struct jobs *a, const char *text)
+{
+	end_silent(a, true, 0, text);
+}
+
+unsigned
+jobs_running(struct jobs *a)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&a->mu);
+	for (const struct job *j = a->first; j != NULL; j = j->next)
+		n++;
+	pthread_mutex_unlock(&a->mu);
+	return n;
+}
+
+static json_t *
+face_to_json(const struct job_face *f)
+{
+	static const char *const states[] = { "running", "done", "failed" };
+	char since[TIME_TEXT_LEN + 1];
+	json_t *o = json_object();
+
+	json_set_u64(o, "job", f->id);
+	json_set_str(o, "kind", job_kind_name(f->kind));
+	json_set_str(o, "vm", f->vm);
+	json_set_str(o, "host", f->host);
+	json_set_str(o, "since", time_print(f->since, since));
+	json_set_str(o, "state", states[f->state]);
+	json_set_u64(o, "lanes", f->state == JOB_RUNNING ? f->lanes : 0);
+	json_set_u64(o, "done", f->progress.done);
+	json_set_u64(o, "total", f->progress.total);
+	json_set_u64(o, "read", f->progress.read);
+	json_set_u64(o, "holes", f->progress.holes);
+	json_set_u64(o, "unchanged", f->progress.unchanged);
+	json_set_u64(o, "deduplicated", f->progress.deduplicated);
+	json_set_u64(o, "sent", f->progress.sent);
+	json_set_u64(o, "stored", f->progress.stored);
+	json_set_str(o, "text", f->text);
+	return o;
+}
+
+json_t *
+jobs_to_json(struct jobs *a)
+{
+	json_t *list = json_array();
+	uint64_t n;
+
+	pthread_mutex_lock(&a->mu);
+	for (const struct job *j = a->first; j != NULL; j = j->next)
+		json_array_append_new(list, face_to_json(&j->face));
+	n = a->nended < JOBS_ENDED_KEPT ? a->nended : JOBS_ENDED_KEPT;
+	for (uint64_t i = 1; i <= n; i++)
+		json_array_append_new(list,
+		    face_to_json(&a->ended[(a->nended - i) % JOBS_ENDED_KEPT]));
+	pthread_mutex_unlock(&a->mu);
+	return list;
+}

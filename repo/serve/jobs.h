@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jobs: what runs now, and how the last ones ended.
+ *
+ * A job is made by a lane, its control lane, and ends with it; other lanes of
+ * the same key join by its token.  It owns its locks and its session with the
+ * store: they are let go as soon as the job has ended and no call is inside.
+ * The memory stays until the last of its lanes has detached.  Any thread.
+ */
+#ifndef REPO_SERVE_JOBS_H
+#define REPO_SERVE_JOBS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/err.h"
+#include "proto/manifest.h"
+#include "repo/catalog/domain.h"
+#include "repo/catalog/locks.h"
+#include "repo/serve/keyring.h"
+#include "repo/store/store.h"
+
+enum {
+	JOB_TOKEN_LEN = 16,
+	JOBS_ENDED_KEPT = 100,
+	JOB_SILENCE_MS = 120000 /* no frame on any lane: it ends */
+};
+
+enum job_kind { JOB_BACKUP, JOB_RESTORE };
+enum job_state { JOB_RUNNING, JOB_DONE, JOB_FAILED };
+
+/* What its agent told last, in bytes.  PROTOCOL.md 6. */
+struct job_progress {
+	uint64_t done;
+	uint64_t total;
+	uint64_t read;
+	uint64_t holes;
+	uint64_t unchanged;
+	uint64_t deduplicated;
+	uint64_t sent;
+	uint64_t stored;
+};
+
+/* How a job looks from outside; kept after its end. */
+struct job_face {
+	uint64_t id;
+	enum job_kind kind;
+	char vm[VM_NAME_MAX + 1];
+	char host[NAME_PART_MAX + 1]; /* name of the key */
+	uint64_t since;               /* seconds since 1970 */
+	enum job_state state;         /* guarded by the registry's mutex, */
+	unsigned lanes;               /* with all below */
+	struct job_progress progress;
+	char text[ERR_TEXT_MAX]; /* the backup's name, or why it failed */
+};
+
+struct jobs;
+
+struct job {
+	struct jobs *all;
+	struct job_face face;
+	uint8_t token[JOB_TOKEN_LEN];
+
+	/* Set by the control lane before job_start. */
+	unsigned lanes_max;
+	struct domain domain;
+	struct manifest manifest; /* being made, or being restored */
+	bool has_parent;
+	struct manifest parent;
+	int parent_volume[MANIFEST_VOLUMES_MAX]; /* of each; -1: none */
+	struct store_session *session;
+	struct lock *lock[2];
+	struct usage *usage;
+
+	/* Guarded by the registry's mutex. */
+	struct job *next;
+	bool started;
+	bool torn; /* what it owned was let go */
+	int code;  /* of its failure */
+	unsigned refs;
+	unsigned inside;
+	uint64_t heard_ms;
+	uint64_t ended_ms;
+};
+
+/** jobs_new(let_go, arg): ${let_go} releases what a job owns; it is called
+ * once for each, without any lock.  jobs_free(j): all have ended, no lane is
+ * left. */
+struct jobs *jobs_new(void (*let_go)(void *arg, struct job *j), void *arg);
+void jobs_free(struct jobs *a);
+
+/**
+ * job_new(a, kind, vm, host): with an id, a token and one lane: the caller's.
+ * job_start(j): it is listed and can be attached to.
+ * job_drop(j): it could not start: what it owns is let go, and it is freed.
+ */
+struct job *job_new(
+    struct jobs *a, enum job_kind kind, const char *vm, const char *host);
+void job_start(struct job *j);
+void job_drop(struct job *j);
+
+/** job_attach(a, token, host, out, e): one more lane.  ERR_NOENT (no running
+ * job of that key has this token), ERR_LIMIT.  job_detach(j): a lane, the
+ * control lane too, has done with it. */
+int job_attach(struct jobs *a, const uint8_t token[JOB_TOKEN_LEN],
+    const char *host, struct job **out, struct err *e);
+void job_detach(struct job *j);
+
+/** job_enter(j, e): until job_leave what it owns stays.  ERR_CLOSED, with why
+ * it ended.  job_alive(j, e): the same look without staying. */
+int job_enter(struct job *j, struct err *e);
+void job_leave(struct job *j);
+int job_alive(struct job *j, struct err *e);
+
+/** job_heard(j): something moved on one of its lanes. */
+void job_heard(struct job *j);
+
+/** job_ended_ms(j): now_ms() of its end, or 0. */
+uint64_t job_ended_ms(struct job *j);
+
+void job_progress(struct job *j, const struct job_progress *p);
+
+/** job_end(j, state, code, text): the first end counts, others are nothing.
+ * ${text}: the name of the backup, or why it failed. */
+void job_end(struct job *j, enum job_state state, int code, const char *text);
+
+/** jobs_expire(a, silence_ms): end those that were silent for longer.
+ * jobs_end_all(a, text): all of them. */
+void jobs_expire(struct jobs *a, uint64_t silence_ms);
+void jobs_end_all(struct jobs *a, const char *text);
+
+/** jobs_running(a): how many.  jobs_to_json(a): an array as PROTOCOL.md 6 has
+ * it: running ones first, then the last that ended, newest first. */
+unsigned jobs_running(struct jobs *a);
+json_t *jobs_to_json(struct jobs *a);
+
+const char *job_kind_name(enum job_kind kind);
+
+#endif

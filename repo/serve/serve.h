@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* serve: what every lane of the daemon works with. */
+#ifndef REPO_SERVE_SERVE_H
+#define REPO_SERVE_SERVE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "repo/catalog/catalog.h"
+#include "repo/catalog/domain.h"
+#include "repo/catalog/locks.h"
+#include "repo/serve/jobs.h"
+#include "repo/serve/keyring.h"
+#include "repo/store/store.h"
+
+enum {
+	SERVE_LANES_MAX = 64,    /* authenticated, in all */
+	SERVE_LANES_CONSOLE = 4, /* of which kept for the local socket */
+	SERVE_UNKNOWN_MAX = 16,  /* connections not authenticated yet */
+	SERVE_HELLO_MS = 10000,  /* from there to the first call */
+	SERVE_IDLE_MS = 120000,  /* a lane without a job */
+	SERVE_LINGER_MS = 10000, /* a lane whose job has ended */
+	SERVE_TICK_MS = 500      /* a lane that waits looks around */
+};
+
+#define SERVE_PROGRAM "backstayd"
+#define SERVE_VERSION "0.1"
+
+/* Set before the first lane starts; the parts are safe for any thread. */
+struct serve {
+	struct store *store;
+	struct catalog *catalog;
+	struct locks *locks;
+	struct domains *domains;
+	struct keyring *keyring;
+	struct jobs *jobs;
+	uint64_t since; /* seconds since 1970 */
+	atomic_bool stopping;
+};
+
+/** serve_let_go(srv, j): what a job owns, for jobs_new. */
+void serve_let_go(void *srv, struct job *j);
+
+#endif

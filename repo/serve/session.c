@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repo/serve/session.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+
+void
+serve_let_go(void *arg, struct job *j)
+{
+	struct serve *srv = arg;
+
+	/* The session first: until then it may still change the store. */
+	if (j->session != NULL)
+		store_end(j->session);
+	j->session = NULL;
+	if (j->has_parent)
+		catalog_release(srv->catalog, j->parent.vm, j->parent.id);
+	for (int i = 0; i < 2; i++) {
+		lock_release(j->lock[i]);
+		j->lock[i] = NULL;
+	}
+	if (j->usage != NULL)
+		keyring_job_end(srv->keyring, j->usage);
+	j->usage = NULL;
+}
+
+int
+session_explain(struct err *e, int rc, const char *what)
+{
+	if (e->code == rc && e->text[0] != 0)
+		return rc;
+	if (rc == ERR_SYS)
+		return err_set(e, rc,
+		    "%s: the daemon's system failed; its log says how", what);
+	return err_set(e, rc, "%s: %s", what, err_name(rc));
+}
+
+void
+session_job(struct session *s, struct job *j, bool control)
+{
+	s->job = j;
+	s->control = control;
+	s->tools = store_lane_new(s->srv->store, domain_key(&j->domain));
+}
+
+void
+session_no_job(struct session *s)
+{
+	if (s->job == NULL)
+		return;
+	store_lane_free(s->tools);
+	s->tools = NULL;
+	job_detach(s->job);
+	s->job = NULL;
+	s->control = false;
+}
+
+int
+session_need_job(
+    struct session *s, enum job_kind kind, uint8_t type, struct err *e)
+{
+	if (s->job == NULL)
+		return err_set(
+		    e, ERR_PROTO, "%s: this lane has no job", msg_name(type));
+	if (s->job->face.kind != kind)
+		return err_set(e, ERR_PROTO, "%s: this is a %s job",
+		    msg_name(type), job_kind_name(s->job->face.kind));
+	return 0;
+}
+
+static int
+answer(struct session *s, const struct frame *f, struct err *e)
+{
+	if (!s->greeted && f->type != MSG_CALL)
+		return err_set(e, ERR_PROTO, "%s: the first call is hello",
+		    msg_name(f->type));
+	switch (f->type) {
+	case MSG_QUERY: return ingest_query(s, f, e);
+	case MSG_PUT: return ingest_put(s, f, e);
+	case MSG_NODE: return ingest_node(s, f, e);
+	case MSG_TREE: return restore_tree(s, f, e);
+	case MSG_READ: return restore_read(s, f, e);
+	case MSG_CALL: return control_call(s, f, e);
+	default:
+		return err_set(e, ERR_UNSUP,
+		    "a frame of type 0x%02x (%s) is no request of version %d",
+		    f->type, msg_name(f->type), PROTOCOL_VERSION);
+	}
+}
+
+/* As long as the lane has not to end: 0. */
+static int
+say_error(struct session *s, uint32_t request, const struct err *e)
+{
+	msg_error_print(lane_begin(s->lane, MSG_ERROR, request), e);
+	return lane_end(s->lane, NULL);
+}
+
+/* Rest until the key's rate allows more; the lane is not read meanwhile. */
+static void
+keep_rate(struct session *s)
+{
+	uint64_t in, out;
+	unsigned ms;
+
+	if (s->key->bwlimit == 0)
+		return;
+	lane_traffic(s->lane, &in, &out);
+	ms = usage_pay(s->srv->keyring, s->key, s->usage, in + out - s->paid);
+	s->paid = in + out;
+	while (ms > 0 && !atomic_load(&s->srv->stopping)) {
+		struct timespec t = { .tv_nsec = 1000000L *
+			    (ms < SERVE_TICK_MS ? ms : SERVE_TICK_MS) };
+
+		if (s->job != NULL)
+			job_heard(s->job);
+		/* What was answered already shall not wait. */
+		if (lane_flush(s->lane, NULL) != 0)
+			return;
+		nanosleep(&t, NULL);
+		ms = usage_pay(s->srv->keyring, s->key, s->usage, 0);
+	}
+}
+
+/* Nothing came for a while: whether the lane should end, and what of. */
+static int
+look_around(struct session *s, uint64_t heard_ms, struct err *e)
+{
+	uint64_t idle = now_ms() - heard_ms, ended;
+
+	if (atomic_load(&s->srv->stopping))
+		return err_set(e, ERR_CLOSED, "the daemon is stopping");
+	if (!s->greeted)
+		return idle < SERVE_HELLO_MS
+		    ? 0
+		    : err_set(e, ERR_TIMEOUT, "no hello within %d s",
+			  SERVE_HELLO_MS / 1000);
+	if (s->job == NULL)
+		return idle < SERVE_IDLE_MS
+		    ? 0
+		    : err_set(e, ERR_TIMEOUT, "no call for %d s",
+			  SERVE_IDLE_MS / 1000);
+	ended = job_ended_ms(s->job);
+	if (ended == 0 || idle < SERVE_LINGER_MS ||
+	    now_ms() - ended < SERVE_LINGER_MS)
+		return 0;
+	return job_alive(s->job, e);
+}
+
+/* Until the lane has to end; ${e} says why. */
+static void
+serve_frames(struct session *s, struct err *e)
+{
+	uint64_t heard = now_ms();
+	struct frame f;
+	int rc;
+
+	for (;;) {
+		rc = lane_recv(s->lane, SERVE_TICK_MS, &f, e);
+		if (rc == ERR_TIMEOUT) {
+			rc = look_around(s, heard, e);
+			if (rc == 0)
+				continue;
+			say_error(s, 0, e);
+			return;
+		}
+		if (rc == ERR_PROTO || rc == ERR_LIMIT)
+			say_error(s, 0, e);
+		if (rc != 0)
+			return;
+		*e = (struct err){ 0 };
+		rc = answer(s, &f, e);
+		if (rc != 0) {
+			session_explain(e, rc, msg_name(f.type));
+			say_error(s, f.request, e);
+			/* A peer that cannot even say hello is no peer. */
+			if (!s->greeted)
+				return;
+		}
+		heard = now_ms();
+		keep_rate(s);
+	}
+}
+
+void
+session_run(struct session *s, const struct err *refused)
+{
+	struct err e = { 0 };
+	struct frame f;
+
+	if (refused != NULL) {
+		if (lane_recv(s->lane, SERVE_HELLO_MS, &f, &e) == 0)
+			say_error(s, f.request, refused);
+		lane_flush(s->lane, NULL);
+		return;
+	}
+	serve_frames(s, &e);
+	lane_flush(s->lane, NULL);
+	if (s->job != NULL && s->control)
+		job_end(s->job, JOB_FAILED, ERR_CLOSED,
+		    atomic_load(&s->srv->stopping) ? "the daemon is stopping"
+						   : e.text);
+	session_no_job(s);
+	log_debug("lane of %s ended: %s", s->key->name, e.text);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session: one lane of the daemon, from hello to its end, in one thread. */
+#ifndef REPO_SERVE_SESSION_H
+#define REPO_SERVE_SESSION_H
+
+#include "proto/lane.h"
+#include "proto/msg.h"
+#include "repo/serve/serve.h"
+
+/* Owner thread only. */
+struct session {
+	struct serve *srv;
+	struct lane *lane;
+	const struct auth_key *key;
+	struct usage *usage;
+	bool greeted;             /* said hello */
+	bool control;             /* made ${job}, and ends it */
+	struct job *job;          /* or NULL */
+	struct store_lane *tools; /* while there is a job */
+	uint64_t paid;            /* traffic that was counted already */
+};
+
+/**
+ * session_run(s, refused): serve the lane until it ends, then let go of its
+ * job.  The caller has set srv, lane, key and usage, and keeps them.  With
+ * ${refused} the first frame is answered by that, and no other is read.
+ */
+void session_run(struct session *s, const struct err *refused);
+
+/* For the modules that answer frames: */
+
+/** session_job(s, j): the lane has a job from here on: ${s} gets its tools.
+ * session_no_job(s): it has let go of it. */
+void session_job(struct session *s, struct job *j, bool control);
+void session_no_job(struct session *s);
+
+/** session_need_job(s, kind, type, e): the lane has a job of that kind, or
+ * ERR_PROTO naming the message. */
+int session_need_job(
+    struct session *s, enum job_kind kind, uint8_t type, struct err *e);
+
+/** session_explain(e, rc, what): make sure that ${e} says ${rc} and a text,
+ * also where the failing call had none; returns ${rc}. */
+int session_explain(struct err *e, int rc, const char *what);
+
+/*
+ * Answers to frames.  0: answered.  Else the caller answers ERROR with ${e};
+ * a lane that cannot be written to fails at its next receive.
+ */
+int ingest_query(struct session *s, const struct frame *f, struct err *e);
+int ingest_put(struct session *s, const struct frame *f, struct err *e);
+int ingest_node(struct session *s, const struct frame *f, struct err *e);
+int restore_tree(struct session *s, const struct frame *f, struct err *e);
+int restore_read(struct session *s, const struct frame *f, struct err *e);
+int control_call(struct session *s, const struct frame *f, struct err *e);
+
+/* Calls that make and end jobs: ${q} asks, ${a} is filled. */
+int ingest_begin(struct session *s, const json_t *q, json_t *a, struct err *e);
+int ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e);
+int restore_begin(struct session *s, const json_t *q, json_t *a, struct err *e);
+
+#endif
