@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent/cmd.h"
+#include "agent/pipeline/restore.h"
+#include "agent/summary.h"
+#include "proto/base/io.h"
+#include "proto/base/json.h"
+
+#define CMD "restore "
+
+static const char help[] =
+    "usage: backstay-agent restore --repo URL VM@B --disk NAME=TARGET...\n"
+    "\n"
+    "Write disks of a backup to files or block devices.  VM@B is\n"
+    "VM@2026-11-21T19:30:05Z, VM@latest or VM@-1 (the one before the latest).\n"
+    "Every byte is verified; a file appears under its name when all of all\n"
+    "disks is there.\n"
+    "\n"
+    "  -r, --repo URL        ssh://NAS[:PORT] or unix:PATH; or set\n"
+    "                        BACKSTAY_AGENT_REPO\n"
+    "  --disk NAME=TARGET    a disk of the backup, and where to write it;\n"
+    "                        \"raw:PATH\" or \"qcow2:PATH\" say the format\n"
+    "  --format raw|qcow2    of targets that do not say; else .raw, .img and\n"
+    "                        block devices are raw, all others qcow2\n"
+    "  --onto VM             the VM whose disks are written: its backups are\n"
+    "                        locked meanwhile\n"
+    "  --force               replace what is there\n"
+    "  --lanes N             connections at a time, 1 to 64 (4)\n"
+    "  --bwlimit RATE        receive at most so many bytes a second\n"
+    "  -q, --quiet           no progress, no summary\n"
+    "  --json                the outcome as a JSON object\n"
+    "\n"
+    "Exit code: 0 done, 1 failed, 2 misuse, 3 damage in the store.\n";
+
+enum { OPT_DISK = OPT_OWN, OPT_FORMAT, OPT_ONTO, OPT_FORCE };
+
+static const struct option options[] = { CMD_HELP_OPTION, CMD_REPO_OPTIONS,
+	CMD_JOB_OPTIONS, { "disk", required_argument, NULL, OPT_DISK },
+	{ "format", required_argument, NULL, OPT_FORMAT },
+	{ "onto", required_argument, NULL, OPT_ONTO },
+	{ "force", no_argument, NULL, OPT_FORCE }, { NULL, 0, NULL, 0 } };
+
+static bool
+ends_in(const char *s, const char *end)
+{
+	size_t n = strlen(s), m = strlen(end);
+
+	return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+/* The path and format of a target: what it says itself wins. */
+static void
+read_target(const char *target, const char *format, struct restore_disk *d)
+{
+	struct stat st;
+
+	d->path = target;
+	if (strncmp(target, "raw:", 4) == 0) {
+		d->path = target + 4;
+		d->format = "raw";
+	} else if (strncmp(target, "qcow2:", 6) == 0) {
+		d->path = target + 6;
+		d->format = "qcow2";
+	} else if (format != NULL) {
+		d->format = format;
+	} else if (ends_in(target, ".raw") || ends_in(target, ".img") ||
+	    (stat(target, &st) == 0 && S_ISBLK(st.st_mode))) {
+		d->format = "raw";
+	} else {
+		d->format = "qcow2";
+	}
+}
+
+static int
+print_json(const struct restore_options *o, const struct restore_result *r)
+{
+	json_t *j = json_object(), *disks = json_array(), *left = json_array();
+	char name[VM_NAME_MAX + TIME_TEXT_LEN + 2];
+
+	for (unsigned i = 0; i < o->ndisks; i++) {
+		json_t *d = json_object();
+
+		json_set_str(d, "name", o->disk[i].name);
+		json_set_str(d, "path", o->disk[i].path);
+		json_set_str(d, "format", o->disk[i].format);
+		json_array_append_new(disks, d);
+	}
+	for (unsigned i = 0; i < r->manifest.nvolumes; i++)
+		if (!r->chosen[i])
+			json_array_append_new(
+			    left, json_string(r->manifest.volume[i].name));
+	json_set_str(j, "backup", manifest_name(&r->manifest, name));
+	json_set_hex(j, "id", r->manifest.id, BACKUP_ID_LEN);
+	json_set_u64(j, "seq", r->manifest.seq);
+	json_set_u64(j, "size", r->size);
+	json_object_set_new(j, "disks", disks);
+	json_object_set_new(j, "left_out", left);
+	json_object_set_new(j, "stats", manifest_stats_to_json(&r->stats));
+	return cmd_print_json(j);
+}
+
+static int
+print_summary(const struct restore_options *o, const struct restore_result *r)
+{
+	char name[VM_NAME_MAX + TIME_TEXT_LEN + 2], speed[64];
+
+	printf("%s\n", manifest_name(&r->manifest, name));
+	for (unsigned i = 0; i < o->ndisks; i++)
+		printf("  %-13s %s (%s)\n", o->disk[i].name, o->disk[i].path,
+		    o->disk[i].format);
+	for (unsigned i = 0; i < r->manifest.nvolumes; i++)
+		if (!r->chosen[i])
+			printf("  %-13s not restored\n",
+			    r->manifest.volume[i].name);
+	printf("  %s, all verified\n",
+	    summary_speed(r->size, r->stats.duration_ms, speed));
+	summary_line("written", r->stats.read);
+	summary_line("holes", r->stats.holes);
+	summary_line("received", r->stats.sent);
+	return cmd_done();
+}
+
+static int
+run(const struct cmd_common *c, struct restore_options *o, const char *format,
+    const struct cmd_disk *named)
+{
+	struct restore_disk disk[MANIFEST_VOLUMES_MAX];
+	struct restore_result result;
+	struct err e = { 0 };
+	char what[VM_NAME_MAX + 64];
+
+	for (unsigned i = 0; i < o->ndisks; i++) {
+		disk[i].name = named[i].name;
+		read_target(named[i].rest, format, &disk[i]);
+		for (unsigned k = 0; k < i; k++)
+			if (strcmp(disk[k].path, disk[i].path) == 0)
+				return cmd_misuse(CMD,
+				    "disks %s and %s have the same target",
+				    disk[k].name, disk[i].name);
+	}
+	o->disk = disk;
+	o->job = cmd_job_options(c);
+	o->quiet = c->quiet;
+	if (restore_run(o, &result, &e) != 0) {
+		snprintf(what, sizeof(what), "restore of %.*s failed",
+		    VM_NAME_MAX + 32, o->backup);
+		return cmd_failed(what, &e);
+	}
+	if (c->json)
+		return print_json(o, &result);
+	return c->quiet ? EXIT_DONE : print_summary(o, &result);
+}
+
+int
+cmd_restore(int argc, char **argv)
+{
+	struct restore_options o = { 0 };
+	struct cmd_disk disk[MANIFEST_VOLUMES_MAX];
+	const char *format = NULL;
+	struct backup_ref ref;
+	struct cmd_common c;
+	struct err e;
+	int opt, rc;
+
+	cmd_common_init(&c);
+	while ((opt = getopt_long(argc, argv, ":hr:q", options, NULL)) != -1) {
+		rc = EXIT_DONE;
+		switch (opt) {
+		case OPT_HELP: printf("%s", help); return cmd_done();
+		case OPT_DISK:
+			rc = cmd_add_disk(CMD, optarg, disk, &o.ndisks);
+			break;
+		case OPT_FORMAT:
+			format = optarg;
+			if (strcmp(format, "raw") != 0 &&
+			    strcmp(format, "qcow2") != 0)
+				return cmd_misuse(CMD,
+				    "--format %.40s: say raw or qcow2", format);
+			break;
+		case OPT_ONTO:
+			o.onto = optarg;
+			if (!vm_name_ok(o.onto))
+				return cmd_misuse(CMD,
+				    "--onto %.100s: no name of a VM", optarg);
+			break;
+		case OPT_FORCE: o.force = true; break;
+		case ':':
+		case '?': return cmd_bad_option(CMD, argv, opt);
+		default: rc = cmd_common_option(&c, CMD, opt, optarg);
+		}
+		if (rc != EXIT_DONE)
+			return rc;
+	}
+	if (optind + 1 != argc)
+		return cmd_misuse(CMD, "say one backup");
+	o.backup = argv[optind];
+	if (backup_ref_parse(o.backup, &ref, &e) != 0)
+		return cmd_misuse(CMD, "%s", e.text);
+	if (o.ndisks == 0)
+		return cmd_misuse(CMD, "say at least one --disk NAME=TARGET");
+	rc = cmd_common_end(&c, CMD);
+	if (rc == EXIT_DONE)
+		rc = run(&c, &o, format, disk);
+	cmd_common_fini(&c);
+	return rc;
+}
