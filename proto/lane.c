@@ -21,12 +21,12 @@ struct lane {
 	void *t;
 	char *peer;
 
-	struct buf out;	   /* complete frames, then the one that was begun */
+	struct buf out;    /* complete frames, then the one that was begun */
 	size_t begun_at;   /* where its header is */
-	bool begun;	   /* between lane_begin and lane_end */
-	uint8_t type;	   /* of the frame that was begun */
+	bool begun;        /* between lane_begin and lane_end */
+	uint8_t type;      /* of the frame that was begun */
 	uint32_t request;  /* of the frame that was begun */
-	bool broken;	   /* a write failed: what arrived is unknown */
+	bool broken;       /* a write failed: what arrived is unknown */
 	atomic_bool ended; /* by lane_shutdown, any thread */
 
 	uint8_t *in;

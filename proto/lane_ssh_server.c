@@ -25,9 +25,9 @@ struct greeter {
 	const struct lane_ssh_server *srv;
 	struct ssh_end *end;
 	char *admitted; /* the key that the check let in, not yet proved */
-	void *who;	/* that the check set for it */
-	unsigned keys;	/* offered */
-	bool refused;	/* one of them at least */
+	void *who;      /* that the check set for it */
+	unsigned keys;  /* offered */
+	bool refused;   /* one of them at least */
 	bool proved;
 	bool subsystem;
 };

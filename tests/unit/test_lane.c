@@ -1103,8 +1103,8 @@ a_public_key_line_is_taken_apart_and_checked(void **state)
 		"ssh-ed25519 AAAA", "ssh-ed25519 !!!!",
 		"-----BEGIN OPENSSH PRIVATE KEY-----",
 		"ssh-dss AAAAB3NzaC1kc3M",
-		"ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIJL9jfVPjKXBQe0z/VMTHuOu6GrikB"
-		"r6sKZWMZy0BluO" };
+		("ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIJL9jfVPjKXBQe0z/VMTHuOu6Gri"
+		 "kBr6sKZWMZy0BluO") };
 	char *type, *base64, *fingerprint, *comment, line[512];
 	struct err e;
 
