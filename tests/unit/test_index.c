@@ -522,6 +522,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		/* First: it forks, and RocksDB's threads would not follow. */
+		cmocka_unit_test_setup_teardown(
+		    batches_are_whole_after_a_kill, setup, teardown),
 		cmocka_unit_test(merge_is_associative),
 		cmocka_unit_test(entry_refuses_wrong_lengths_and_bytes),
 		cmocka_unit_test_setup_teardown(
@@ -532,8 +535,6 @@ main(void)
 		    teardown),
 		cmocka_unit_test_setup_teardown(
 		    all_column_families_come_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(
-		    batches_are_whole_after_a_kill, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 		    open_says_what_is_wrong, setup, teardown),
 		cmocka_unit_test_setup_teardown(
