@@ -138,9 +138,19 @@ class Lane:
 
     def put(self, chunks):
         """(id, codec, raw_len, data) of each."""
-        p = self.ask(PUT, b''.join(put_one(*c) for c in chunks), PUT_DONE)
-        check(len(p) == 12, 'PUT_DONE has its length')
-        return struct.unpack('<IQ', p)
+        nstored = stored = 0
+        while chunks:
+            n = 1                   # a frame has a limit: near 1 MiB a PUT
+            while n < len(chunks) and sum(
+                    len(c[3]) for c in chunks[:n + 1]) <= 1 << 20:
+                n += 1
+            p = self.ask(PUT, b''.join(put_one(*c) for c in chunks[:n]),
+                         PUT_DONE)
+            check(len(p) == 12, 'PUT_DONE has its length')
+            nstored += struct.unpack('<IQ', p)[0]
+            stored += struct.unpack('<IQ', p)[1]
+            chunks = chunks[n:]
+        return nstored, stored
 
     def node(self, body):
         p = self.ask(NODE, body, NODE_DONE)

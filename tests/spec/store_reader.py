@@ -239,13 +239,12 @@ class Repository:
     def add(self, pack):
         self.npacks += 1
         for kind, id_, place in pack.records():
-            key = (pack.domain, id_)
             if kind == CHUNK and pack.type == DATA_PACK:
-                self.chunks.setdefault(key, []).append(place)
+                self.chunks.setdefault(id_, []).append(place)
             elif pack.type != META_PACK:
                 continue            # guests' bytes make no manifests
             elif kind == NODE:
-                self.nodes.setdefault(key, []).append(place)
+                self.nodes.setdefault(id_, []).append(place)
             elif kind == TOMBSTONE:
                 self.tombstones.add(id_)
             elif kind == MANIFEST:
@@ -262,7 +261,7 @@ class Repository:
 
     def fetch(self, table, domain, id_, digest):
         why = Bad('%s is in no pack' % id_.hex())
-        for place in table.get((domain, id_), []):
+        for place in table.get(id_, []):
             try:
                 data = place.read()
             except Bad as e:
