@@ -59,6 +59,8 @@ struct fsck {
 	uint64_t sequence;
 	uint64_t unique_raw;
 	uint64_t lines;
+	struct index_batch *batch; /* of settle */
+	unsigned nbatch;
 };
 
 bool
@@ -583,24 +585,36 @@ compare(struct fsck *f)
 
 /* What no manifest reaches is dead bytes (rule 17). */
 static int
+batch_flush(struct fsck *f)
+{
+	int rc = index_batch_write(f->batch, false);
+
+	index_batch_free(f->batch);
+	f->batch = index_batch_new(f->scratch);
+	f->nbatch = 0;
+	return rc;
+}
+
+static int
 settle_entry(void *arg, const struct id *id, const struct index_entry *x)
 {
 	struct fsck *f = arg;
-	struct index_batch *b;
-	int rc = 0;
+	struct index_entry op = { .clear = COUNTED };
 
-	if (x->refs > 0) {
+	if (x->refs == 0) {
+		index_batch_remove(f->batch, id);
+	} else {
 		f->out->entries++;
 		live_add(f, &x->place);
-		if (x->kind == RECORD_CHUNK)
+		if (x->kind == RECORD_CHUNK) {
 			f->unique_raw += x->place.raw_len;
-		return 0;
+			return 0;
+		}
+		index_batch_merge(f->batch, id, &op);
 	}
-	b = index_batch_new(f->scratch);
-	index_batch_remove(b, id);
-	rc = index_batch_write(b, false);
-	index_batch_free(b);
-	return rc;
+	if (++f->nbatch < LOT)
+		return 0;
+	return batch_flush(f);
 }
 
 static int
@@ -613,7 +627,11 @@ settle(struct fsck *f)
 	size_t at = 0;
 	int rc;
 
+	f->batch = index_batch_new(f->scratch);
 	rc = index_each(f->scratch, settle_entry, f);
+	if (rc == 0)
+		rc = batch_flush(f);
+	index_batch_free(f->batch);
 	if (rc != 0)
 		return err_set(f->e, rc, "%s cannot be read", f->scratch_path);
 	b = index_batch_new(f->scratch);
