@@ -149,15 +149,15 @@ find_kind(const struct leaf *l, unsigned slice)
 
 	if (id_is_hole(id))
 		return SLICE_HOLE;
+	if (l->parent_state == PARENT_KNOWN && !is_forced(l, slice) &&
+	    id_equal(id, &l->parent.child[slice]))
+		return SLICE_PARENT;
 	/* 128 of them: a table would cost more than it saves. */
 	for (unsigned i = 0; i < slice; i++)
 		if (id_equal(id, &l->node.child[i]))
 			return SLICE_TWIN;
 	if (is_forced(l, slice))
 		return SLICE_FORCE;
-	if (l->parent_state == PARENT_KNOWN &&
-	    id_equal(id, &l->parent.child[slice]))
-		return SLICE_PARENT;
 	return SLICE_ASK;
 }
 
