@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls to the daemon over the repository's socket. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/json.h"
+#include "proto/lane_unix.h"
+#include "proto/msg.h"
+#include "repo/console/console.h"
+
+enum { CALL_MS = 60000 };
+
+json_t *
+console_op(const char *name)
+{
+	json_t *j = json_object();
+
+	json_set_str(j, "op", name);
+	return j;
+}
+
+static int
+call(struct console *c, json_t *ask, json_t **answer, struct err *e)
+{
+	struct frame f;
+	int rc;
+
+	json_print(ask, lane_begin(c->lane, MSG_CALL, ++c->request));
+	json_decref(ask);
+	rc = lane_end(c->lane, e);
+	if (rc == 0)
+		rc = lane_recv(c->lane, CALL_MS, &f, e);
+	if (rc != 0)
+		return rc;
+	if (f.type == MSG_ERROR) {
+		rc = msg_error_parse(f.payload, f.len, e);
+		return rc != 0 ? rc : e->code;
+	}
+	if (f.type != MSG_RESULT || f.request != c->request)
+		return err_set(e, ERR_PROTO, "%s: answered with a %s",
+		    lane_peer(c->lane), msg_name(f.type));
+	return json_parse(f.payload, f.len, answer, e);
+}
+
+static int
+greet(struct console *c, const char *dir, struct err *e)
+{
+	json_t *ask = console_op("hello"), *answer;
+	char *path;
+	int rc;
+
+	path = xasprintf("%s/socket", dir);
+	rc = lane_unix_connect(path, &c->lane, e);
+	free(path);
+	if (rc == ERR_NOENT)
+		err_set(e, rc,
+		    "%s: the daemon is not running (start it with `backstayd "
+		    "%s`)",
+		    dir, dir);
+	if (rc != 0) {
+		json_decref(ask);
+		return rc;
+	}
+	json_set_u64(ask, "version", PROTOCOL_VERSION);
+	json_set_str(ask, "program", "backstay " CONSOLE_VERSION);
+	json_object_set_new(ask, "features", json_array());
+	rc = call(c, ask, &answer, e);
+	if (rc == 0)
+		json_decref(answer);
+	return rc;
+}
+
+int
+console_call(struct console *c, json_t *ask, json_t **answer, struct err *e)
+{
+	int rc = 0;
+
+	if (c->lane == NULL)
+		rc = greet(c, c->dir, e);
+	if (rc != 0) {
+		json_decref(ask);
+		return rc;
+	}
+	return call(c, ask, answer, e);
+}
+
+void
+console_close(struct console *c)
+{
+	lane_close(c->lane);
+	c->lane = NULL;
+}
+
+void
+console_print_json(const json_t *j)
+{
+	char *s = json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS);
+
+	if (s == NULL)
+		abort(); /* only lack of memory */
+	puts(s);
+	free(s);
+}
+
+const char *
+answer_str(const json_t *j, const char *key)
+{
+	const char *s = json_string_value(json_object_get(j, key));
+
+	return s != NULL ? s : "";
+}
+
+uint64_t
+answer_u64(const json_t *j, const char *key)
+{
+	json_int_t v = json_integer_value(json_object_get(j, key));
+
+	return v > 0 ? (uint64_t)v : 0;
+}

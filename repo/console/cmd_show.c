@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proto/base/io.h"
+#include "proto/base/json.h"
+#include "proto/manifest.h"
+#include "repo/console/console.h"
+#include "repo/console/table.h"
+
+static void
+line(const char *what, uint64_t bytes)
+{
+	char size[16];
+
+	printf("  %-14s%10s\n", what, size_print(bytes, size));
+}
+
+static void
+print(const struct manifest *m)
+{
+	char name[VM_NAME_MAX + TIME_TEXT_LEN + 2], when[TIME_TEXT_LEN + 1];
+	char id[2 * BACKUP_ID_LEN + 1];
+	struct table *t = table_new("VOLUME,KIND,FORMAT,>SIZE");
+
+	printf("%s\n\n", manifest_name(m, name));
+	printf("id           %s\n", hex(m->id, sizeof(m->id), id));
+	printf("sequence     %" PRIu64 "\n", m->seq);
+	printf("host         %s\n", m->host);
+	printf("host's time  %s\n", time_print(m->agent_time, when));
+	printf("consistency  %s\n",
+	    m->consistency[0] != 0 ? m->consistency : "unknown");
+	printf("parent       %s\n",
+	    m->has_parent ? hex(m->parent, sizeof(m->parent), id) : "none");
+	printf("duration     %" PRIu64 ".%01" PRIu64 " s\n\n",
+	    m->stats.duration_ms / 1000, m->stats.duration_ms % 1000 / 100);
+	for (unsigned i = 0; i < m->nvolumes; i++) {
+		table_text(t, m->volume[i].name);
+		table_text(t, m->volume[i].kind);
+		table_text(t, m->volume[i].format);
+		table_size(t, m->volume[i].size);
+	}
+	table_print(t);
+	printf("\n");
+	line("read", m->stats.read);
+	line("holes", m->stats.holes);
+	line("unchanged", m->stats.unchanged);
+	line("deduplicated", m->stats.deduplicated);
+	line("sent", m->stats.sent);
+	line("stored", m->stats.stored);
+}
+
+int
+cmd_show(struct console *c, int argc, char **argv)
+{
+	json_t *ask, *answer, *j;
+	struct err e = { 0 };
+	struct manifest m;
+	int n, rc, status;
+	bool json;
+
+	n = console_plain(c, argc, argv, 1, &json, &status);
+	if (n == -1)
+		return status;
+	if (n == 0)
+		return console_misuse(c, "which backup?");
+	ask = console_op("show");
+	json_set_str(ask, "backup", argv[optind]);
+	if (console_call(c, ask, &answer, &e) != 0)
+		return console_fail(&e);
+	rc = json_get_object(answer, "manifest", &j, &e);
+	if (rc == 0)
+		rc = manifest_from_json(j, &m, &e);
+	if (rc == 0 && json)
+		console_print_json(j);
+	else if (rc == 0)
+		print(&m);
+	json_decref(answer);
+	return rc == 0 ? EXIT_DONE : console_fail(&e);
+}

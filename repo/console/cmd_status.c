@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "proto/name.h"
+#include "repo/console/console.h"
+
+static void
+line(const json_t *a, const char *what, const char *key, const char *note)
+{
+	char size[16];
+
+	printf("%-12s%12s  %s\n", what, size_print(answer_u64(a, key), size),
+	    note);
+}
+
+/* "3.2" for a : b; "-" where there is nothing to divide. */
+static char *
+ratio(const json_t *a, const char *of, const char *to, char out[32])
+{
+	uint64_t x = answer_u64(a, of), y = answer_u64(a, to);
+
+	if (y == 0)
+		snprintf(out, 32, "-");
+	else
+		snprintf(out, 32, "%.2f : 1", (double)x / (double)y);
+	return out;
+}
+
+static void
+print(const json_t *a)
+{
+	char text[32];
+
+	printf("repository  %s\n", answer_str(a, "uuid"));
+	printf("running     since %s, %" PRIu64 " jobs now\n",
+	    answer_str(a, "since"), answer_u64(a, "jobs"));
+	printf("holds       %" PRIu64 " backups of %" PRIu64 " VMs\n\n",
+	    answer_u64(a, "backups"), answer_u64(a, "vms"));
+	line(a, "logical", "logical", "all volumes of all backups");
+	line(a, "unique", "unique", "distinct chunks, uncompressed");
+	line(a, "live", "live", "what backups need, as it is stored");
+	line(a, "stored", "stored", "all that is in packs");
+	line(a, "index", "index_bytes", "");
+	line(a, "free", "avail", "on the volume");
+	line(a, "volume", "total", "");
+	printf("\n");
+	printf("%-12s%12s  logical / unique\n", "dedup",
+	    ratio(a, "logical", "unique", text));
+	printf("%-12s%12s  unique / live\n", "compression",
+	    ratio(a, "unique", "live", text));
+	printf("%-12s%12" PRIu64 "\n", "packs", answer_u64(a, "packs"));
+	printf("%-12s%12" PRIu64 "\n", "entries", answer_u64(a, "entries"));
+	printf("%-12s%12s\n", "chunk size",
+	    size_print(answer_u64(a, "chunk_size"), text));
+	printf("%-12s%12s\n", "shared by", answer_str(a, "dedup"));
+}
+
+int
+cmd_status(struct console *c, int argc, char **argv)
+{
+	struct err e = { 0 };
+	json_t *answer;
+	int status;
+	bool json;
+
+	if (console_plain(c, argc, argv, 0, &json, &status) == -1)
+		return status;
+	if (console_call(c, console_op("status"), &answer, &e) != 0)
+		return console_fail(&e);
+	if (json)
+		console_print_json(answer);
+	else
+		print(answer);
+	json_decref(answer);
+	return EXIT_DONE;
+}

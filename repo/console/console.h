@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* console: what the commands of `backstay` share.  One thread. */
+#ifndef REPO_CONSOLE_CONSOLE_H
+#define REPO_CONSOLE_CONSOLE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "proto/base/err.h"
+#include "proto/lane.h"
+
+#define CONSOLE_VERSION "0.1"
+
+/* What a command ends with. */
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_MISUSE = 2, EXIT_DAMAGE = 3 };
+
+struct console;
+
+struct command {
+	const char *name;
+	const char *args;  /* behind the name, in the usage */
+	const char *about; /* one line */
+	const char *help;  /* what --help says below the usage; or NULL */
+	int (*run)(struct console *c, int argc, char **argv);
+};
+
+struct console {
+	const char *dir; /* the repository; or NULL: console_dir asks for it */
+	const struct command *command;
+	struct lane *lane; /* to the daemon, once console_call needed it */
+	uint32_t request;
+};
+
+/* The commands, one a file. */
+int cmd_init(struct console *c, int argc, char **argv);
+int cmd_key(struct console *c, int argc, char **argv);
+int cmd_list(struct console *c, int argc, char **argv);
+int cmd_show(struct console *c, int argc, char **argv);
+int cmd_status(struct console *c, int argc, char **argv);
+int cmd_jobs(struct console *c, int argc, char **argv);
+int cmd_restore(struct console *c, int argc, char **argv);
+
+/** console_misuse(c, fmt, ...): what is wrong with the command line, and how
+ * it is; returns EXIT_MISUSE. */
+int console_misuse(const struct console *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/** console_fail(e): say ${e} on stderr; returns EXIT_FAILED. */
+int console_fail(const struct err *e);
+
+/** console_help(c): the usage of its command on stdout; returns EXIT_DONE. */
+int console_help(const struct console *c);
+
+/** console_dir(c): the repository, by -r or BACKSTAY_REPO; NULL, and it was
+ * said on stderr, where neither is given (EXIT_MISUSE). */
+const char *console_dir(const struct console *c);
+
+/**
+ * console_plain(c, argc, argv, most, &json): for commands whose options are
+ * --json and --help only.  The number of words left, from optind on, at most
+ * ${most}; or -1: end with ${*status}.
+ */
+int console_plain(const struct console *c, int argc, char **argv, int most,
+    bool *json, int *status);
+
+/**
+ * console_call(c, ask, answer, e): connect to the daemon if that was not done,
+ * say hello, and call.  ${ask} is consumed; ${answer} is the caller's
+ * (json_decref).  What the daemon says, or ERR_NOENT: none is running.
+ */
+int console_call(
+    struct console *c, json_t *ask, json_t **answer, struct err *e);
+
+/** console_op(name): a question to fill and to call with. */
+json_t *console_op(const char *name);
+
+void console_close(struct console *c);
+
+/** console_print_json(j): readable, on stdout, with a newline. */
+void console_print_json(const json_t *j);
+
+/* Getters for answers of our own daemon: "" or 0 where it is missing. */
+const char *answer_str(const json_t *j, const char *key);
+uint64_t answer_u64(const json_t *j, const char *key);
+
+#endif

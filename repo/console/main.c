@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backstay: the console of a repository: a table of commands. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/buf.h"
+#include "repo/console/console.h"
+
+static const struct command commands[] = {
+	{ "init", "REPO [--chunk-size SIZE] [--dedup repository|namespace]",
+	    "make a new repository",
+	    "  --chunk-size SIZE   64K (default) to 4M, a power of two, for\n"
+	    "                      good: small chunks find more that is the\n"
+	    "                      same, large ones need less memory\n"
+	    "  --dedup namespace   the VMs of each namespace share their data\n"
+	    "                      with one another only, so that owners "
+	    "cannot\n"
+	    "                      learn of each other's data; default:\n"
+	    "                      repository, all share with all\n",
+	    cmd_init },
+	{ "key",
+	    "add NAME KEYFILE|- [--role R]... [--vm PATTERN]... [--bwlimit "
+	    "RATE]\n"
+	    "                    [--lanes N] [--jobs N]\n"
+	    "       backstay key list [--json] | remove NAME",
+	    "say which hosts may back up and restore",
+	    "KEYFILE is the public key that `backstay-agent keygen` printed.\n"
+	    "\n"
+	    "  --role R        backup, restore, delete, admin; again for more\n"
+	    "                  (default: backup and restore)\n"
+	    "  --vm PATTERN    the VMs that the key may see, such as \"web*\"\n"
+	    "                  or \"db/**\"; again for more (default: all)\n"
+	    "  --bwlimit RATE  bytes a second, such as 200M\n"
+	    "  --lanes N, --jobs N   how many at a time (default: 32, 16)\n"
+	    "\n"
+	    "A running daemon takes notice at once.\n",
+	    cmd_key },
+	{ "list", "[VM] [--json]", "list backups", NULL, cmd_list },
+	{ "show", "VM@BACKUP [--json]", "show one backup",
+	    "VM@BACKUP is VM@TIME as `list` shows it, VM@latest, or VM@-1 for\n"
+	    "the one before the latest.\n",
+	    cmd_show },
+	{ "status", "[--json]", "show what the repository holds", NULL,
+	    cmd_status },
+	{ "jobs", "[--json]", "show what runs, and what ran last", NULL,
+	    cmd_jobs },
+	{ "restore",
+	    "VM@BACKUP --to FOLDER [--format qcow2|raw] [--volume NAME]...\n"
+	    "                    [--force]",
+	    "write the disks of a backup to files",
+	    "Writes FOLDER/VM-VOLUME.qcow2 for each volume; runs\n"
+	    "backstay-agent, which lies beside this program or in PATH.\n"
+	    "\n"
+	    "  --format F      qcow2 (default) or raw\n"
+	    "  --volume NAME   only this one; again for more\n"
+	    "  --force         overwrite what is there\n",
+	    cmd_restore },
+};
+enum { NCOMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void
+print_usage(FILE *f)
+{
+	fputs("usage: backstay [-r REPO] COMMAND [OPTION]...\n"
+	      "       backstay --help | --version | COMMAND --help\n"
+	      "\n"
+	      "REPO is the folder of the repository; BACKSTAY_REPO in the\n"
+	      "environment stands for it where -r is left out.\n"
+	      "\n",
+	    f);
+	for (unsigned i = 0; i < NCOMMANDS; i++)
+		fprintf(f, "  %-8s  %s\n", commands[i].name, commands[i].about);
+}
+
+int
+console_misuse(const struct console *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "backstay %s: ", c->command->name);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\nusage: backstay %s %s\n", c->command->name,
+	    c->command->args);
+	return EXIT_MISUSE;
+}
+
+int
+console_fail(const struct err *e)
+{
+	fprintf(stderr, "backstay: %s\n",
+	    e->text[0] != 0 ? e->text : err_name(e->code));
+	return EXIT_FAILED;
+}
+
+int
+console_help(const struct console *c)
+{
+	printf("usage: backstay %s %s\n\n%c%s.\n", c->command->name,
+	    c->command->args, c->command->about[0] - 'a' + 'A',
+	    c->command->about + 1);
+	if (c->command->help != NULL)
+		printf("\n%s", c->command->help);
+	return EXIT_DONE;
+}
+
+const char *
+console_dir(const struct console *c)
+{
+	if (c->dir == NULL)
+		console_misuse(c,
+		    "which repository?  Say it with `backstay -r REPO ...`, "
+		    "or set BACKSTAY_REPO");
+	return c->dir;
+}
+
+int
+console_plain(const struct console *c, int argc, char **argv, int most,
+    bool *json, int *status)
+{
+	static const struct option options[] = { { "json", no_argument, NULL,
+						     'j' },
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	int o;
+
+	*json = false;
+	*status = EXIT_MISUSE;
+	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (o == 'h') {
+			*status = console_help(c);
+			return -1;
+		}
+		if (o != 'j') {
+			console_misuse(c, "see the usage");
+			return -1;
+		}
+		*json = true;
+	}
+	if (argc - optind > most) {
+		console_misuse(c, "what is \"%s\"?", argv[optind + most]);
+		return -1;
+	}
+	if (console_dir(c) == NULL)
+		return -1;
+	return argc - optind;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = { { "repo", required_argument,
+						     NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 } };
+	struct console c = { .dir = getenv("BACKSTAY_REPO") };
+	int o, status;
+
+	/* "+": options behind the command's name are the command's. */
+	while ((o = getopt_long(argc, argv, "+r:h", options, NULL)) != -1) {
+		switch (o) {
+		case 'r': c.dir = optarg; break;
+		case 'h': print_usage(stdout); return EXIT_DONE;
+		case 'V': puts("backstay " CONSOLE_VERSION); return EXIT_DONE;
+		default: print_usage(stderr); return EXIT_MISUSE;
+		}
+	}
+	if (c.dir != NULL && c.dir[0] == 0)
+		c.dir = NULL;
+	for (unsigned i = 0; optind < argc && i < NCOMMANDS; i++)
+		if (strcmp(argv[optind], commands[i].name) == 0)
+			c.command = &commands[i];
+	if (c.command == NULL) {
+		if (optind < argc)
+			fprintf(stderr, "backstay: there is no command %s\n\n",
+			    argv[optind]);
+		print_usage(stderr);
+		return EXIT_MISUSE;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	argc -= optind;
+	argv += optind;
+	optind = 0; /* glibc's way to start over */
+	status = c.command->run(&c, argc, argv);
+	console_close(&c);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		fputs("backstay: cannot write to stdout\n", stderr);
+		return status != EXIT_DONE ? status : EXIT_FAILED;
+	}
+	return status;
+}
