@@ -121,6 +121,8 @@ class Pack:
             raise Bad('%s: of another repository' % path)
         if self.type not in (DATA_PACK, META_PACK):
             raise Bad('%s: unknown type %d' % (path, self.type))
+        if os.path.basename(path).split('.')[0] != '%08x' % self.number:
+            raise Bad('%s: of another number' % path)
         self.sealed = False
 
     def record(self, h):
