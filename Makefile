@@ -14,20 +14,42 @@ V ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 CFLAGS ?= -O2 -g
+FUZZ_SECONDS ?= 60
+JOBS ?= $(shell nproc)
 
-ifeq ($(SAN),)
+# SAN=fuzz is what `make fuzz` builds with; libFuzzer is clang's.
+ifeq ($(SAN),fuzz)
+B := build/fuzz
+SAN_LIST := fuzzer-no-link,address,undefined
+else ifeq ($(SAN),)
 B := build/$(notdir $(CC))
 else
 B := build/$(notdir $(CC))-$(subst $(comma),-,$(subst undefined,ub,$(SAN)))
-SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_LIST := $(SAN)
+endif
+ifneq ($(SAN),)
+SANFLAGS := -fsanitize=$(SAN_LIST) -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
 endif
 Q := $(if $(V),,@)
+
+# What Debian 12 calls all that is needed; `make deps` installs what is missing.
+DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
+	zlib1g-dev libjansson-dev
+# Tests and the demonstration.
+DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
+	zstd spin
+# Sanitizers by clang, fuzzing, lint.
+DEBS += clang libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck \
+	shellcheck
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wmissing-prototypes \
 	-Wstrict-prototypes -Wformat=2 -Wvla -Wundef
 override CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP
 override CFLAGS += -std=c11 -fPIC -fstack-protector-strong -pthread \
 	$(WARN) $(SANFLAGS)
+# As needed: a host of VMs has no use for the daemon's libraries.
+override LDFLAGS += -Wl,--as-needed
 LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -lm -pthread
 
 PROTO_SRC := $(wildcard proto/*.c proto/*/*.c)
@@ -38,11 +60,22 @@ AGENT_SRC := $(filter-out agent/agent.c agent/cmd_%.c,$(wildcard agent/*.c)) \
 	$(wildcard agent/*/*.c)
 AGENT_CMD_SRC := agent/agent.c $(wildcard agent/cmd_*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
+FIXTURE_SRC := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
+E2E_SRC := $(wildcard tests/e2e/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+ALL_SRC := $(PROTO_SRC) $(REPO_SRC) repo/daemon.c $(CONSOLE_SRC) \
+	$(AGENT_SRC) $(AGENT_CMD_SRC) $(UNIT_SRC) $(FIXTURE_SRC) $(E2E_SRC) \
+	$(FUZZ_SRC)
 
 objs = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(B)/backstayd $(B)/backstay $(B)/backstay-agent
 UNITS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
+E2E_PROGRAMS := $(patsubst tests/e2e/%.c,$(B)/%,$(E2E_SRC))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
+# Calls itself with as many jobs as there are processors, unless told how many.
+SELF = $(Q)+$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+
+# --- programs
 
 .PHONY: all
 all: $(PROGRAMS)
@@ -69,6 +102,8 @@ $(B)/librepo.a: $(call objs,$(REPO_SRC))
 	$(archive)
 $(B)/libagent.a: $(call objs,$(AGENT_SRC))
 	$(archive)
+$(B)/libfixture.a: $(call objs,$(FIXTURE_SRC))
+	$(archive)
 
 $(B)/backstayd: $(B)/repo/daemon.o $(B)/librepo.a $(B)/libproto.a
 	$(call link)
@@ -77,16 +112,107 @@ $(B)/backstay: $(call objs,$(CONSOLE_SRC)) $(B)/librepo.a $(B)/libproto.a
 $(B)/backstay-agent: $(call objs,$(AGENT_CMD_SRC)) $(B)/libagent.a \
 		$(B)/libproto.a
 	$(call link)
-$(B)/unit/test_store: $(B)/tests/unit/store_fixture.o
-$(B)/unit/%: $(B)/tests/unit/%.o $(B)/libagent.a $(B)/librepo.a $(B)/libproto.a
+
+# --- tests
+
+TEST_LIBS := $(B)/libfixture.a $(B)/libagent.a $(B)/librepo.a $(B)/libproto.a
+$(UNITS): $(B)/unit/%: $(B)/tests/unit/%.o $(TEST_LIBS)
 	$(call link,-lcmocka)
+$(E2E_PROGRAMS): $(B)/%: $(B)/tests/e2e/%.o $(TEST_LIBS)
+	$(call link)
+$(FUZZERS): $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(TEST_LIBS)
+	$(call link,-fsanitize=fuzzer)
 
-.PHONY: units
+.PHONY: units test-programs fuzzers
 units: $(UNITS)
+test-programs: $(PROGRAMS) $(UNITS) $(E2E_PROGRAMS)
+fuzzers: $(FUZZERS)
 
-.PHONY: clean
+# UNIT= and E2E= choose some: make check UNIT='test_lane test_store' E2E=
+.PHONY: check demo fuzz
+UNIT ?= test_*
+E2E ?= [0-9]*
+MODEL ?= *
+check: deps
+	$(SELF) test-programs
+	$(Q)UNIT='$(UNIT)' E2E='$(E2E)' MODEL='$(MODEL)' JOBS=$(JOBS) \
+		tests/run.sh $(B)
+
+demo: deps
+	$(SELF) all
+	$(Q)BIN=$(abspath $(B)) tests/demo.sh
+
+fuzz: deps
+	$(SELF) CC=clang SAN=fuzz fuzzers
+	$(Q)tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS) $(JOBS)
+
+# --- lint
+
+TIDY := $(patsubst %.c,build/tidy/%.ok,$(ALL_SRC))
+.PHONY: lint tidy
+lint: deps
+	$(Q)tests/lint/run.sh
+tidy: $(TIDY)
+
+# Behind the object, so that a changed header is looked at again.
+build/tidy/%.ok: %.c $(B)/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  TIDY $<")
+	$(Q)clang-tidy-14 --quiet $< -- -std=c11 -I. -D_GNU_SOURCE \
+		2>build/tidy/$*.err || { cat build/tidy/$*.err; exit 1; }
+	@touch $@
+
+# --- set up, put in place, clean up
+
+# dpkg-query is asked first: nothing is done where all is there.
+.PHONY: deps install clean help
+deps:
+	@missing=; \
+	for p in $(DEBS); do \
+		dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | \
+			grep -qx installed || missing="$$missing $$p"; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	echo "installing:$$missing"; \
+	[ $$(id -u) = 0 ] && sudo= || sudo=sudo; \
+	log=$$(mktemp); \
+	{ $$sudo apt-get -q update && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install \
+		--no-install-recommends $$missing; } >$$log 2>&1 </dev/null || \
+	{ cat $$log; rm -f $$log; echo "make deps: could not install the" \
+		"above; install it by hand, and try again" >&2; exit 1; }; \
+	rm -f $$log
+
+MAN := $(wildcard etc/*.1 etc/*.5 etc/*.8)
+UNITFILES := $(wildcard etc/*.service)
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(B)/backstayd $(DESTDIR)$(PREFIX)/sbin
+	install -m 755 $(B)/backstay $(B)/backstay-agent \
+		$(DESTDIR)$(PREFIX)/bin
+	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m))$(newline))
+	$(foreach u,$(UNITFILES),install -d $(DESTDIR)$(PREFIX)/lib/systemd/system$(newline))
+	$(foreach u,$(UNITFILES),sed 's|/usr/local/|$(PREFIX)/|g' $(u) >$(DESTDIR)$(PREFIX)/lib/systemd/system/$(notdir $(u))$(newline))
+
+define newline
+
+
+endef
+
 clean:
 	rm -rf build
 
--include $(shell find build -name '*.d' 2>/dev/null)
+help:
+	@echo "make            backstayd, backstay and backstay-agent, in $(B)"
+	@echo "make demo       set up, build, and show two backups and their restores"
+	@echo "make check      set up, build, and run all tests; some: UNIT='test_lane' E2E='20-*'"
+	@echo "make lint       layout, clang-tidy, cppcheck, shellcheck, headers, include directions"
+	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make deps       install what is missing of the Debian packages that all this needs"
+	@echo "make install    into DESTDIR= and PREFIX=$(PREFIX)"
+	@echo "make clean      remove build/"
+	@echo "Variants: CC=gcc|clang  SAN=address,undefined|thread  V=1 (show commands)"
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
+.DELETE_ON_ERROR:

@@ -11,10 +11,10 @@
 /*
  * How far one call looks: entries of L1 or L2.  It must be bounded, since who
  * asks window by window would otherwise have the same gap walked many times,
- * and long enough that a huge hole takes few calls: 512 L1 entries are 256 GiB
+ * and long enough that a huge hole takes few calls: 128 L1 entries are 64 GiB
  * with 64 KiB clusters.
  */
-enum { LOOK = 512, GLANCE = 1024, SECTOR = 512 };
+enum { LOOK = 128, GLANCE = 1024, SECTOR = 512 };
 
 /* A glance at a table: GLANCE bytes around the last entry read. */
 struct glance {

@@ -65,14 +65,17 @@ copy_window(struct copy *c, uint8_t *window, uint64_t off, size_t len)
 	uint64_t n;
 	bool hole;
 
-	memset(window, 0, len);
 	for (uint64_t at = 0; at < len; at += n) {
 		if (source_map(c->source, off + at, &n, &hole, &e) != 0)
 			return fail(c, &e);
 		if (n > len - at)
 			n = len - at;
-		if (hole)
+		if (hole && n == len)
+			return 0;
+		if (hole) {
+			memset(window + at, 0, (size_t)n);
 			continue;
+		}
 		data = true;
 		if (source_read(
 			c->source, window + at, (size_t)n, off + at, &e) != 0)
