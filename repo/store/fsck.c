@@ -279,8 +279,10 @@ see_present(void *arg, const struct volume_name *name)
 	info.type = h.type;
 	info.domain = h.domain;
 	info.tag = h.tag;
-	/* What a condemned pack holds was thrown away when it was. */
+	/* Of a condemned pack all that reads well is taken: what was thrown
+	 * away with it has a tombstone or no manifest. */
 	info.state = name->poisoned ? PACK_POISONED : PACK_OPEN;
+	info.durable = PACK_OFF_MAX;
 	pack_add(f, &info);
 	return 0;
 }
@@ -306,11 +308,11 @@ scan_packs(struct fsck *f)
 		struct pack_info *p = &f->pack[i];
 		struct pack_scan scan;
 
-		if (p->state == PACK_POISONED && f->index == NULL)
-			continue;
 		f->out->packs++;
 		rc = pack_scan(f->packs, p->number, 0,
-		    f->o->data ? PACK_SCAN_PAYLOAD : 0, see_record, f, &scan);
+		    f->o->data || p->state == PACK_POISONED ? PACK_SCAN_PAYLOAD
+							    : 0,
+		    see_record, f, &scan);
 		if (rc == ERR_NOENT || rc == ERR_CORRUPT) {
 			tell(f, "pack %08x is %s", p->number,
 			    rc == ERR_NOENT ? "missing" : "damaged");
@@ -330,9 +332,10 @@ scan_packs(struct fsck *f)
 			    p->number, (unsigned long long)scan.gaps);
 		if (!f->o->rebuild)
 			continue;
-		p->known = scan.end;
-		p->state = PACK_SEALED;
-		if (!scan.sealed) {
+		p->known = p->durable = scan.end;
+		if (p->state != PACK_POISONED)
+			p->state = PACK_SEALED;
+		if (!scan.sealed && p->state == PACK_SEALED) {
 			rc = pack_seal_tail(f->packs, p->number, scan.end);
 			if (rc == ERR_NOSPC) {
 				p->state = PACK_OPEN;

@@ -91,6 +91,7 @@ index_batch_pack(struct index_batch *b, const struct pack_info *info)
 	put_le32(value + 4, info->domain);
 	put_le64(value + 8, info->tag);
 	put_le64(value + 16, info->known);
+	put_le64(value + 36, info->durable);
 	put_le64(value + 24, (uint64_t)info->live);
 	value[32] = (uint8_t)info->type;
 	value[33] = (uint8_t)info->state;

@@ -20,7 +20,7 @@ enum index_cf {
 };
 
 enum {
-	INDEX_PACK_LEN = 36,
+	INDEX_PACK_LEN = 44,
 	INDEX_PLACE_LEN = 20,
 	INDEX_DYING_LEN = 8 + ID_LEN,
 	INDEX_NUMBER_KEY_LEN = 2

@@ -30,7 +30,7 @@ struct place {
 enum pack_state {
 	PACK_OPEN,    /* being written, or left so by a crash */
 	PACK_SEALED,  /* has its footer */
-	PACK_POISONED /* a sync failed: good up to ${known} only */
+	PACK_POISONED /* a sync failed: good up to ${durable} only */
 };
 
 struct pack_info {
@@ -40,8 +40,10 @@ struct pack_info {
 	enum pack_state state;
 	uint32_t domain;
 	uint64_t tag;
-	uint64_t known; /* bytes that are synced and in the index; sealed: all */
-	int64_t live;	/* bytes of records that entries name; ledger only */
+	uint64_t
+	    known; /* bytes that are synced and in the index; sealed: all */
+	uint64_t durable; /* bytes that were synced: at least known */
+	int64_t live;     /* bytes of records that entries name; ledger only */
 };
 
 struct pack_set;
@@ -68,7 +70,8 @@ void packs_add(struct pack_set *s, const struct pack_info *info);
 /** packs_get(s, number, &info): any thread.  ERR_NOENT. */
 int packs_get(struct pack_set *s, uint32_t number, struct pack_info *out);
 
-/** packs_update(s, info): ledger only: replace state, known and live. */
+/** packs_update(s, info): ledger only: replace state, known, durable and live.
+ */
 void packs_update(struct pack_set *s, const struct pack_info *info);
 
 /** packs_remove(s, number): no entry names it any more: forget it, end its
@@ -170,14 +173,14 @@ int pack_check(struct pack_set *s, const struct place *p, uint8_t kind,
  */
 struct pack_scan {
 	struct pack_header header;
-	bool sealed;	  /* a good footer was there */
-	uint64_t end;	  /* behind the last valid record before the footer */
+	bool sealed;      /* a good footer was there */
+	uint64_t end;     /* behind the last valid record before the footer */
 	uint64_t damaged; /* payloads whose CRC is wrong (when checked) */
-	uint64_t gaps;	  /* stretches without a valid header */
+	uint64_t gaps;    /* stretches without a valid header */
 };
 
 enum {
-	PACK_SCAN_PAYLOAD = 1,	/* read payloads and check their CRC */
+	PACK_SCAN_PAYLOAD = 1,  /* read payloads and check their CRC */
 	PACK_SCAN_NO_FOOTER = 2 /* read record by record even if there is one */
 };
 
@@ -197,7 +200,8 @@ int pack_scan(struct pack_set *s, uint32_t number, uint64_t from, int flags,
 /**
  * pack_seal_tail(s, number, end): after a crash: cut an unsealed pack at
  * ${end}, the end of its last valid record, write its footer, sync.  ERR_NOSPC
- * (it stays unsealed, synced up to ${end}), ERR_SYS.
+ * (it stays unsealed, synced up to ${end}), ERR_CORRUPT (it is shorter than
+ * that, or no pack), ERR_SYS.
  */
 int pack_seal_tail(struct pack_set *s, uint32_t number, uint64_t end);
 

@@ -17,7 +17,7 @@ read_all(struct pack_set *s, uint32_t pack, uint64_t off, size_t len,
 	if (rc != 0)
 		return rc;
 	/* What lies behind was never known to be on disk. */
-	if (info->state == PACK_POISONED && off + len > info->known)
+	if (info->state == PACK_POISONED && off + len > info->durable)
 		rc = ERR_CORRUPT;
 	if (rc == 0)
 		rc = volume_read(h->f, data, len, off, &got);

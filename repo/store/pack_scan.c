@@ -291,8 +291,8 @@ pack_scan(struct pack_set *set, uint32_t number, uint64_t from, int flags,
 	if (rc != 0)
 		goto out;
 	if (packs_get(set, number, &info) == 0 && info.state == PACK_POISONED &&
-	    info.known < s.limit)
-		s.limit = info.known;
+	    info.durable < s.limit)
+		s.limit = info.durable;
 	else if ((uint64_t)PACK_OFF_MAX < s.limit)
 		s.limit = PACK_OFF_MAX;
 	rc = pack_footer_read(

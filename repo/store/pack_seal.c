@@ -51,7 +51,11 @@ pack_seal_tail(struct pack_set *s, uint32_t number, uint64_t end)
 		goto out_close;
 	}
 	/* What is there must be safe before anything else is tried. */
-	rc = volume_cut(f, end);
+	rc = volume_size(f, &len);
+	if (rc == 0 && (end < PACK_HEADER_LEN || end > len))
+		rc = ERR_CORRUPT;
+	if (rc == 0)
+		rc = volume_cut(f, end);
 	if (rc == 0)
 		rc = volume_sync(f);
 	if (rc != 0)

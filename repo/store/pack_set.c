@@ -162,6 +162,7 @@ packs_update(struct pack_set *s, const struct pack_info *info)
 	if (p != NULL) {
 		p->info.state = info->state;
 		p->info.known = info->known;
+		p->info.durable = info->durable;
 		p->info.live = info->live;
 	}
 	pthread_mutex_unlock(&s->mu);

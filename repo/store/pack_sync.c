@@ -24,12 +24,13 @@ tell(struct pack_writer *w, const struct pack_info *info)
 
 static void
 settle(struct pack_writer *w, struct open_pack *p, enum pack_state state,
-    uint64_t known)
+    uint64_t known, uint64_t durable)
 {
 	pthread_mutex_lock(&w->mu);
 	for (int i = 0; i < w->ncopies; i++) {
 		p->info[i].state = state;
 		p->info[i].known = known;
+		p->info[i].durable = durable;
 		tell(w, &p->info[i]);
 	}
 	pthread_mutex_unlock(&w->mu);
@@ -74,7 +75,9 @@ seal(struct pack_writer *w, struct open_pack *p)
 		if (rc != 0)
 			return rc;
 	}
-	settle(w, p, state, state == PACK_SEALED ? len : p->end);
+	if (state == PACK_OPEN)
+		len = p->end;
+	settle(w, p, state, len, len);
 	return 0;
 }
 
@@ -99,7 +102,7 @@ sync_open(struct pack_writer *w, struct open_pack *p)
 	} else if (mark == p->info[0].known) {
 		return 0;
 	}
-	settle(w, p, PACK_OPEN, mark);
+	settle(w, p, PACK_OPEN, mark, p->synced);
 	return 0;
 }
 
@@ -116,7 +119,8 @@ pack_mark(struct pack_writer *w)
 	} else if (p != NULL) {
 		p->mark = p->end;
 	}
-	TAILQ_FOREACH(p, &w->full, link) {
+	TAILQ_FOREACH(p, &w->full, link)
+	{
 		p->mark = p->end;
 		p->closed = true;
 	}
@@ -184,18 +188,18 @@ condemn(struct pack_writer *w, struct open_pack *p)
 	struct pack_info info;
 	int rc = 0;
 
-	settle(w, p, PACK_POISONED, p->info[0].known);
+	settle(w, p, PACK_POISONED, p->info[0].known, p->synced);
 	for (int i = 0; i < w->ncopies; i++) {
 		int rc1 = volume_poison(w->set->v, p->info[i].number);
 
 		log_error("pack %" PRIx32 ": poisoned, good up to %" PRIu64,
-		    p->info[i].number, p->info[i].known);
+		    p->info[i].number, p->synced);
 		if (rc == 0)
 			rc = rc1;
 		/* Readers must not wait for the ledger to hear of it. */
 		if (packs_get(w->set, p->info[i].number, &info) == 0) {
 			info.state = PACK_POISONED;
-			info.known = p->info[i].known;
+			info.durable = p->synced;
 			packs_update(w->set, &info);
 		}
 	}

@@ -521,6 +521,8 @@ seal_packs(struct roll *r, uint32_t *greatest)
 			p->info.state = rc == 0 ? PACK_SEALED : PACK_OPEN;
 			if (p->end > p->info.known)
 				p->info.known = p->end;
+			if (p->end > p->info.durable)
+				p->info.durable = p->end;
 		}
 		p->info.live += p->live;
 		packs_update(r->packs, &p->info);

@@ -740,17 +740,109 @@ a_full_disk_fails_appends_and_nothing_else(void **state)
 	repo_end(&r);
 }
 
-/* A volume whose syncs fail when told to; all else is the real one. */
+static void
+a_tail_is_sealed_when_there_is_space_again(void **state)
+{
+	uint8_t *data = xcalloc(1, 1 << 16);
+	struct pack_writer *w;
+	struct pack_scan out;
+	struct place p[3];
+	struct seen seen;
+	struct repo r;
+	int fd;
+
+	(void)state;
+	memset(&r, 0, sizeof(r));
+	strcpy(r.path, "/tmp/test_pack.XXXXXX");
+	assert_non_null(mkdtemp(r.path));
+	if (mount("tmpfs", r.path, "tmpfs", 0, "size=1m") == -1)
+		fail_msg("needs to mount a tmpfs (run as root): %s",
+		    strerror(errno));
+	r.mounted = true;
+	repo_open(&r, 512 << 10, 0);
+	packs_number_from(r.s, 1, 50);
+	w = pack_writer_new(r.s, PACK_DATA, 0);
+	/* The last record ends where a page does: a footer needs another. */
+	p[0] = add(w, 0, 100, RECORD_CHUNK);
+	p[1] = add(w, 1, 4096 * 4 - 128 - 164 - 64, RECORD_CHUNK);
+	assert_int_equal((p[1].off + 64 + p[1].stored_len) % 4096, 0);
+	p[2] = add(w, 2, 100, RECORD_CHUNK);
+	pack_writer_free(w);
+	fd = pack_fd(&r, 1);
+	assert_int_equal(ftruncate(fd, p[2].off), 0);
+	close(fd);
+	fd = openat(r.fd, "fill", O_WRONLY | O_CREAT, 0600);
+	while (write(fd, data, 1 << 16) > 0)
+		;
+	while (write(fd, data, 1) > 0)
+		;
+	assert_int_equal(scan(&r, 1, 0, 0, &seen, &out), 0);
+	assert_int_equal(out.end, p[2].off);
+	assert_int_equal(pack_seal_tail(r.s, 1, out.end), ERR_NOSPC);
+	assert_int_equal(scan(&r, 1, 0, 0, &seen, &out), 0);
+	assert_false(out.sealed);
+	assert_int_equal(seen.sound, 2);
+	close(fd);
+	assert_int_equal(unlinkat(r.fd, "fill", 0), 0);
+	assert_int_equal(pack_seal_tail(r.s, 1, out.end + 1), ERR_CORRUPT);
+	assert_int_equal(pack_seal_tail(r.s, 1, out.end), 0);
+	assert_int_equal(scan(&r, 1, 0, 0, &seen, &out), 0);
+	assert_true(out.sealed);
+	assert_int_equal(seen.n, 2);
+	assert_int_equal(read_back(&r, &p[1], 1, RECORD_CHUNK), 0);
+	free(data);
+	repo_end(&r);
+}
+
+static void
+more_packs_than_handles_are_read(void **state)
+{
+	enum { N = 300 };
+	struct place p[N];
+	struct pack_writer *w;
+	struct repo r;
+
+	(void)state;
+	repo_new(&r, 500);
+	w = pack_writer_new(r.s, PACK_DATA, 0);
+	for (unsigned i = 0; i < N; i++)
+		p[i] = add(w, i, 100, RECORD_CHUNK);
+	assert_int_equal(p[N - 1].pack, N);
+	for (unsigned round = 0; round < 2; round++)
+		for (unsigned i = 0; i < N; i++)
+			assert_int_equal(
+			    read_back(&r, &p[i], i, RECORD_CHUNK), 0);
+	pack_writer_free(w);
+	repo_end(&r);
+}
+
+/* A volume whose syncs or writes fail when told to; all else is the real one.
+ */
 static struct volume_file_ops failing_file;
 static const struct volume_file_ops *real_file;
 static int (*real_create)(
     struct volume *v, uint32_t number, struct volume_file **out);
 static atomic_bool sync_fails;
+static int writes_left = -1; /* then one tears; -1: none does */
 
 static int
 sync_or_fail(struct volume_file *f)
 {
 	return atomic_load(&sync_fails) ? ERR_SYS : real_file->sync(f);
+}
+
+static int
+write_or_tear(struct volume_file *f, struct iovec *iov, int n, uint64_t off)
+{
+	if (writes_left == 0) {
+		writes_left = -1;
+		iov[n - 1].iov_len /= 2;
+		assert_int_equal(real_file->write(f, iov, n, off), 0);
+		return ERR_SYS;
+	}
+	if (writes_left > 0)
+		writes_left--;
+	return real_file->write(f, iov, n, off);
 }
 
 static int
@@ -762,6 +854,7 @@ create_failing(struct volume *v, uint32_t number, struct volume_file **out)
 		real_file = (*out)->ops;
 		failing_file = *real_file;
 		failing_file.sync = sync_or_fail;
+		failing_file.write = write_or_tear;
 		(*out)->ops = &failing_file;
 	}
 	return rc;
@@ -808,6 +901,7 @@ a_failed_sync_poisons_what_was_not_synced(void **state)
 	assert_int_equal(infos[1].state, PACK_POISONED);
 	assert_int_equal(infos[2].state, PACK_POISONED);
 	assert_int_equal(infos[1].known, p[1].off);
+	assert_int_equal(infos[1].durable, p[1].off);
 	pack_writer_free(w);
 	assert_int_equal(volume_each(r.v, count_poisoned, &poisoned), 0);
 	assert_int_equal(poisoned, 2);
@@ -818,6 +912,46 @@ a_failed_sync_poisons_what_was_not_synced(void **state)
 	assert_int_equal(read_back(&r, &p[1], 1, RECORD_NODE), ERR_CORRUPT);
 	assert_int_equal(scan(&r, 1, 0, 0, &seen, &out), 0);
 	assert_int_equal(seen.n, 1);
+	repo_end(&r);
+}
+
+static void
+a_torn_append_ends_the_writer_and_nothing_else(void **state)
+{
+	struct pack_writer *w;
+	struct pack_scan out;
+	struct volume_ops ops;
+	struct place p[5];
+	struct record rec;
+	struct seen seen;
+	uint8_t data[1000];
+	struct repo r;
+
+	(void)state;
+	repo_new(&r, 4 << 20);
+	ops = *r.v->ops;
+	real_create = ops.create;
+	ops.create = create_failing;
+	r.v->ops = &ops;
+	w = pack_writer_new(r.s, PACK_META, 0);
+	for (unsigned i = 0; i < 4; i++)
+		p[i] = add(w, i, 1000, RECORD_NODE);
+	fill(4, data, 1000, &rec, RECORD_NODE);
+	writes_left = 1; /* the second copy */
+	assert_int_equal(pack_append(w, &rec, data, &p[4]), ERR_SYS);
+	assert_int_equal(pack_append(w, &rec, data, &p[4]), ERR_SYS);
+	pack_finish(w);
+	assert_int_equal(mark_and_sync(w), 0);
+	pack_writer_free(w);
+	for (uint32_t n = 1; n <= 2; n++) {
+		assert_int_equal(
+		    scan(&r, n, 0, PACK_SCAN_PAYLOAD, &seen, &out), 0);
+		assert_true(out.sealed);
+		assert_int_equal(seen.sound, 4);
+		assert_int_equal(out.end, p[3].off + 1064);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(read_back(&r, &p[i], i, RECORD_NODE), 0);
 	repo_end(&r);
 }
 
@@ -900,6 +1034,10 @@ main(void)
 		cmocka_unit_test(a_pack_of_another_name_is_refused),
 		cmocka_unit_test(a_full_disk_fails_appends_and_nothing_else),
 		cmocka_unit_test(a_failed_sync_poisons_what_was_not_synced),
+		cmocka_unit_test(a_tail_is_sealed_when_there_is_space_again),
+		cmocka_unit_test(more_packs_than_handles_are_read),
+		cmocka_unit_test(
+		    a_torn_append_ends_the_writer_and_nothing_else),
 		cmocka_unit_test(threads_append_read_and_sync_at_once),
 	};
 
