@@ -21,13 +21,13 @@ enum {
  * if it is not. */
 struct pack_handle {
 	TAILQ_ENTRY(pack_handle) link; /* guarded by set->mu */
-	struct pack *pack;	       /* NULL: no longer cached; set->mu */
+	struct pack *pack;             /* NULL: no longer cached; set->mu */
 	struct volume_file *f;
 	unsigned users; /* guarded by set->mu */
 };
 
 struct pack {
-	struct pack_info info;	    /* guarded by set->mu */
+	struct pack_info info;      /* guarded by set->mu */
 	struct pack_handle *handle; /* or NULL; guarded by set->mu */
 };
 
@@ -39,7 +39,7 @@ struct pack_set {
 	size_t npacks, cap;    /* guarded by mu */
 	uint32_t first, end;   /* numbers for new packs; guarded by mu */
 	TAILQ_HEAD(, pack_handle) handles; /* oldest first; guarded by mu */
-	unsigned nhandles;		   /* guarded by mu */
+	unsigned nhandles;                 /* guarded by mu */
 };
 
 /** packs_take_numbers(s, n, &first): ERR_LIMIT if fewer are granted. */

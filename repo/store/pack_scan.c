@@ -14,7 +14,7 @@
 
 enum {
 	READ_PAYLOADS = 1 << 20, /* read at a time: all of the pack */
-	READ_HEADERS = 4096	 /* only headers, payloads are skipped */
+	READ_HEADERS = 4096      /* only headers, payloads are skipped */
 };
 
 struct scan {
@@ -26,9 +26,9 @@ struct scan {
 	uint32_t number;
 	uint64_t limit; /* nothing is read behind it */
 	int flags;
-	bool payloads;	/* read and check them */
+	bool payloads;  /* read and check them */
 	struct buf buf; /* a stretch of the file, */
-	uint64_t at;	/* from here */
+	uint64_t at;    /* from here */
 };
 
 /* ${len} bytes at ${off} in memory; NULL with *rc 0 if the pack ends before. */

@@ -14,10 +14,10 @@ struct open_pack {
 	TAILQ_ENTRY(open_pack) link; /* guarded by w->mu */
 	struct pack_info info[2];    /* known: pack_sync's caller only */
 	struct volume_file *f[2];    /* set before it is seen; [1] or NULL */
-	uint64_t mark;	    /* the end at the last pack_mark; guarded by w->mu */
-	uint64_t synced;    /* pack_sync's caller only */
-	bool closed;	    /* was full at the last pack_mark; guarded by w->mu */
-	uint64_t end;	    /* behind the last whole record; guarded by w->mu */
+	uint64_t mark;   /* the end at the last pack_mark; guarded by w->mu */
+	uint64_t synced; /* pack_sync's caller only */
+	bool closed;     /* was full at the last pack_mark; guarded by w->mu */
+	uint64_t end;    /* behind the last whole record; guarded by w->mu */
 	uint64_t reserved;  /* guarded by w->mu */
 	uint64_t flushed;   /* guarded by w->mu */
 	struct buf entries; /* printed; guarded by w->mu while it is cur */
@@ -29,13 +29,13 @@ struct pack_writer {
 	uint32_t domain;
 	uint64_t limit; /* bytes a pack may reach, footer included */
 	int ncopies;
-	pthread_mutex_t mu;	      /* taken before the set's */
-	struct open_pack *cur;	      /* or NULL; guarded by mu */
+	pthread_mutex_t mu;           /* taken before the set's */
+	struct open_pack *cur;        /* or NULL; guarded by mu */
 	TAILQ_HEAD(, open_pack) full; /* to be sealed; guarded by mu */
-	bool finish;		      /* guarded by mu */
-	bool bad;		      /* no more appends; guarded by mu */
-	uint64_t unsynced;	      /* guarded by mu */
-	struct buf changed;	      /* struct pack_info; guarded by mu */
+	bool finish;                  /* guarded by mu */
+	bool bad;                     /* no more appends; guarded by mu */
+	uint64_t unsynced;            /* guarded by mu */
+	struct buf changed;           /* struct pack_info; guarded by mu */
 };
 
 void open_pack_free(struct open_pack *p);
