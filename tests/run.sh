@@ -1,0 +1,133 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What `make check` runs, once all is built: the unit tests side by side, then
+# the model checks, then the end-to-end tests one after another (they start
+# daemons, and some look at the clock).
+#
+#   tests/run.sh BUILD
+#
+#   UNIT='test_*' E2E='[0-9]*' MODEL='*'   which ones; nothing: none of them
+#   JOBS=2                                 unit tests at a time
+#   LIMIT=600                              seconds that one of them may take
+#
+# Each one's output is in BUILD/log/NAME.log, and is shown if it failed.  A case
+# of cmocka counts as one, and each line "ok - ..." of a script does.  The last
+# line is "N passed, N failed".
+set -u -o pipefail
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top" || exit 1
+build=${1:?usage: tests/run.sh BUILD}
+UNIT=${UNIT-test_*} E2E=${E2E-[0-9]*} MODEL=${MODEL-*}
+JOBS=${JOBS:-$(nproc)} LIMIT=${LIMIT:-600}
+logs=$build/log
+rm -rf "$logs"
+mkdir -p "$logs"
+
+# Where the programs are; BIN is what the scripts go by.
+BIN=$(realpath "$build")
+export BIN B=$BIN IMGCOPY=$BIN/imgcopy
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:${ASAN_OPTIONS:-}
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:${UBSAN_OPTIONS:-}
+export TSAN_OPTIONS=second_deadlock_stack=1:suppressions=$top/tests/tsan.supp:${TSAN_OPTIONS:-}
+
+# Ended by the user: so is what runs.
+trap 'kill $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
+
+# find_tests FOLDER SUFFIX PATTERNS: into ${list}, by name, without the suffix.
+list=()
+find_tests() {
+	local -a patterns args=()
+	local pattern
+
+	read -ra patterns <<<"$3"
+	for pattern in "${patterns[@]}"; do
+		args+=(-o -name "$pattern$2")
+	done
+	list=()
+	[ ! -d "tests/$1" ] || mapfile -t list < <(find "tests/$1" -maxdepth 1 \
+		-type f \( -false "${args[@]}" \) -printf '%f\n' |
+		sed "s/\\$2\$//" | sort)
+}
+
+# run NAME COMMAND...: bounded, into its log; the outcome beside it.
+run() {
+	local name=$1 start status
+
+	shift
+	start=$(date +%s%N)
+	timeout -k 10 "$LIMIT" "$@" >"$logs/$name.log" 2>&1 </dev/null
+	status=$?
+	echo "$status $((($(date +%s%N) - start) / 10000000))" \
+		>"$logs/$name.end"
+}
+
+# cases PATTERN LOG: the sum of what cmocka counted.
+cases() {
+	sed -n "s/^\[ *$1 *\] \([0-9]*\) test(s).*/\1/p" "$2" |
+		awk '{ n += $1 } END { print n + 0 }'
+}
+
+passed=0
+failed=0
+
+# tell KIND NAME: count it, and say how it went.
+tell() {
+	local kind=$1 name=$2 log=$logs/$2.log status time p f why=
+
+	read -r status time <"$logs/$name.end"
+	if [ "$kind" = unit ]; then
+		p=$(cases PASSED "$log")
+		f=$(($(cases FAILED "$log") + $(cases SKIPPED "$log")))
+		[ $((p + f)) -gt 0 ] || f=1 why=', no test ran'
+	else
+		p=$(grep -c '^ok - ' "$log")
+		f=0
+		[ "$p" -gt 0 ] || [ "$status" != 0 ] || p=1
+	fi
+	[ "$status" = 0 ] || [ "$f" -gt 0 ] || f=1
+	[ "$status" != 124 ] || why=", not done within $LIMIT s"
+	passed=$((passed + p))
+	failed=$((failed + f))
+	time=$(printf '%d.%02d' $((time / 100)) $((time % 100)))
+	if [ "$f" = 0 ]; then
+		printf '  ok    %-28s %4d  %7s s\n' "$name" "$p" "$time"
+		return
+	fi
+	printf '  FAIL  %-28s %4d  %7s s  (status %s%s; %s)\n' "$name" "$p" \
+		"$time" "$status" "$why" "$log"
+	sed 's/^/        | /' "$log" | tail -n 60
+}
+
+find_tests unit .c "$UNIT"
+[ ${#list[@]} = 0 ] || echo "unit tests"
+for name in "${list[@]}"; do
+	while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do
+		wait -n
+	done
+	run "$name" "$build/unit/$name" &
+done
+wait
+for name in "${list[@]}"; do
+	tell unit "$name"
+done
+
+find_tests model .sh "$MODEL"
+[ ${#list[@]} = 0 ] || echo "models"
+for name in "${list[@]}"; do
+	run "$name" bash "tests/model/$name.sh" &
+	wait $!
+	tell model "$name"
+done
+
+find_tests e2e .sh "$E2E"
+[ ${#list[@]} = 0 ] || echo "end to end"
+for name in "${list[@]}"; do
+	run "$name" bash "tests/e2e/$name.sh" &
+	wait $!
+	tell e2e "$name"
+done
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
