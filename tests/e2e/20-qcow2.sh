@@ -11,9 +11,9 @@ set -u
 
 imgcopy=$(realpath "${IMGCOPY:-build/gcc/imgcopy}")
 dir=$(mktemp -d "${TMPDIR:-/tmp}/qcow2.XXXXXX")
-holders=
+holders=()
 cleanup() {
-	[ -z "$holders" ] || kill $holders 2>/dev/null
+	[ ${#holders[@]} = 0 ] || kill "${holders[@]}" 2>/dev/null
 	rm -rf "$dir"
 }
 trap cleanup EXIT
@@ -346,7 +346,7 @@ cp pattern.raw c0.qcow2
 format=raw
 for i in $(seq 1 65); do
 	quietly qemu-img create -q -u -f qcow2 -F $format \
-		-b c$((i - 1)).qcow2 c$i.qcow2 12M
+		-b c$((i - 1)).qcow2 "c$i.qcow2" 12M
 	format=qcow2
 done
 refused qcow2:c65.qcow2 "more than 64 images"
@@ -370,9 +370,9 @@ wait_for() {
 	fail "set-up: in vain for: $*"
 }
 qemu-nbd -t -f raw -k "$PWD/raw.sock" used.raw &
-holders=$!
+holders=($!)
 qemu-nbd -t -f qcow2 -k "$PWD/over.sock" over.qcow2 &
-holders="$holders $!"
+holders+=($!)
 wait_for test -S raw.sock
 wait_for test -S over.sock
 refused raw:used.raw "open for writing"
@@ -385,15 +385,15 @@ for victim in used.raw over.qcow2 used.qcow2; do
 		fail "$victim: replaced beneath a QEMU"
 	grep -q "is in use" copy.err || fail "$victim: $(cat copy.err)"
 done
-kill $holders
-wait $holders 2>/dev/null
-holders=
+kill "${holders[@]}"
+wait "${holders[@]}" 2>/dev/null
+holders=()
 same over.qcow2 qcow2
 
 # The other way round: while we read, no QEMU may write; reading is free.
 mkfifo go
 "$imgcopy" qcow2:over.qcow2 - hold <go >held.txt &
-holders=$!
+holders=($!)
 exec 9>go
 wait_for grep -q open held.txt
 cases=$((cases + 1))
@@ -406,11 +406,11 @@ for image in over.qcow2 used.qcow2; do
 		fail "$image: not readable while it is read"
 done
 exec 9>&-
-wait $holders || fail "hold"
-holders=
+wait "${holders[0]}" || fail "hold"
+holders=()
 quietly qemu-io -f qcow2 -c 'write 0 512' over.qcow2
 
-ls -A | grep -q '\.restoring$' && fail "temporary files are left"
+[ -z "$(find . -name '.*.restoring')" ] || fail "temporary files are left"
 if [ "$failures" != 0 ]; then
 	echo "20-qcow2: $failures failures in $cases cases" >&2
 	exit 1
