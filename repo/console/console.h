@@ -39,6 +39,7 @@ int cmd_show(struct console *c, int argc, char **argv);
 int cmd_status(struct console *c, int argc, char **argv);
 int cmd_jobs(struct console *c, int argc, char **argv);
 int cmd_restore(struct console *c, int argc, char **argv);
+int cmd_fsck(struct console *c, int argc, char **argv);
 
 /** console_misuse(c, fmt, ...): what is wrong with the command line, and how
  * it is; returns EXIT_MISUSE. */

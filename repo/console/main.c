@@ -59,6 +59,16 @@ static const struct command commands[] = {
 	    "  --volume NAME   only this one; again for more\n"
 	    "  --force         overwrite what is there\n",
 	    cmd_restore },
+	{ "fsck", "[--rebuild-index] [--data] [--index DIR] [--json]",
+	    "check packs and index against each other",
+	    "The daemon must not run.  Counts every reference anew, from the\n"
+	    "backups down, and compares; writes nothing.  Ends with 3 where\n"
+	    "something is wrong.\n"
+	    "\n"
+	    "  --rebuild-index   make the index anew from the packs alone\n"
+	    "  --data            also read all data and check its CRCs\n"
+	    "  --index DIR       where the index lies, if not in REPO/index\n",
+	    cmd_fsck },
 };
 enum { NCOMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
