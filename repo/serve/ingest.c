@@ -423,6 +423,22 @@ take_roots(const json_t *q, struct manifest *m, struct err *e)
 	return rc;
 }
 
+/* How the job is shown from now on; its agent's last word was earlier. */
+static void
+final_progress(struct job *j, const struct manifest *m)
+{
+	struct job_progress p = { .done = manifest_size(m),
+		.total = manifest_size(m),
+		.read = m->stats.read,
+		.holes = m->stats.holes,
+		.unchanged = m->stats.unchanged,
+		.deduplicated = m->stats.deduplicated,
+		.sent = m->stats.sent,
+		.stored = m->stats.stored };
+
+	job_progress(j, &p);
+}
+
 int
 ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
@@ -450,6 +466,7 @@ ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
 		goto out;
 	}
 	catalog_add(s->srv->catalog, &m);
+	final_progress(j, &m);
 	manifest_name(&m, name);
 	job_end(j, JOB_DONE, 0, name);
 	json_set_str(a, "backup", name);

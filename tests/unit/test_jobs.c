@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "proto/base/io.h"
+#include "proto/base/json.h"
+#include "repo/serve/jobs.h"
+
+static atomic_int nlet_go;
+static struct err e;
+
+static void
+let_go(void *arg, struct job *j)
+{
+	(void)arg;
+	(void)j;
+	atomic_fetch_add(&nlet_go, 1);
+}
+
+static struct job *
+started(struct jobs *a, const char *vm)
+{
+	struct job *j = job_new(a, JOB_BACKUP, vm, "kvm01");
+
+	j->lanes_max = 3;
+	job_start(j);
+	return j;
+}
+
+static int
+setup(void **state)
+{
+	atomic_store(&nlet_go, 0);
+	*state = jobs_new(let_go, NULL);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	jobs_free(*state);
+	return 0;
+}
+
+static void
+a_token_lets_lanes_of_the_same_key_in(void **state)
+{
+	struct jobs *a = *state;
+	struct job *j = started(a, "web1"), *x, *other = started(a, "web2");
+	uint8_t wrong[JOB_TOKEN_LEN];
+
+	assert_true(j->face.id != other->face.id);
+	assert_memory_not_equal(j->token, other->token, JOB_TOKEN_LEN);
+	memcpy(wrong, j->token, sizeof(wrong));
+	wrong[15] ^= 1;
+	assert_int_equal(job_attach(a, wrong, "kvm01", &x, &e), ERR_NOENT);
+	assert_int_equal(job_attach(a, j->token, "kvm02", &x, &e), ERR_NOENT);
+	assert_int_equal(job_attach(a, j->token, "kvm01", &x, &e), 0);
+	assert_ptr_equal(x, j);
+	assert_int_equal(job_attach(a, j->token, "kvm01", &x, &e), 0);
+	assert_int_equal(job_attach(a, j->token, "kvm01", &x, &e), ERR_LIMIT);
+	job_detach(j);
+	assert_int_equal(job_attach(a, j->token, "kvm01", &x, &e), 0);
+	job_end(j, JOB_DONE, 0, "web1@x");
+	assert_int_equal(job_attach(a, j->token, "kvm01", &x, &e), ERR_NOENT);
+	for (int i = 0; i < 3; i++)
+		job_detach(j);
+	job_end(other, JOB_DONE, 0, "");
+	job_detach(other);
+}
+
+static void
+what_it_owns_stays_while_a_call_is_inside(void **state)
+{
+	struct jobs *a = *state;
+	struct job *j = started(a, "web1"), *x;
+
+	assert_int_equal(job_attach(a, j->token, "kvm01", &x, &e), 0);
+	assert_int_equal(job_enter(j, &e), 0);
+	assert_int_equal(job_enter(j, &e), 0);
+	job_end(j, JOB_FAILED, ERR_CLOSED, "the cable was cut");
+	assert_int_equal(atomic_load(&nlet_go), 0);
+	assert_int_equal(job_enter(j, &e), ERR_CLOSED);
+	assert_non_null(strstr(e.text, "the cable was cut"));
+	assert_int_equal(job_alive(j, &e), ERR_CLOSED);
+	/* The control lane goes first. */
+	job_leave(j);
+	job_detach(j);
+	assert_int_equal(atomic_load(&nlet_go), 0);
+	job_leave(j);
+	assert_int_equal(atomic_load(&nlet_go), 1);
+	job_detach(j);
+	assert_int_equal(atomic_load(&nlet_go), 1);
+}
+
+static void
+the_first_end_counts(void **state)
+{
+	struct jobs *a = *state;
+	struct job *j = started(a, "web1");
+	json_t *list;
+
+	assert_int_equal(job_ended_ms(j), 0);
+	job_end(j, JOB_DONE, 0, "web1@T");
+	job_end(j, JOB_FAILED, ERR_SYS, "too late");
+	assert_true(job_ended_ms(j) != 0);
+	job_detach(j);
+	assert_int_equal(atomic_load(&nlet_go), 1);
+	list = jobs_to_json(a);
+	assert_int_equal(json_array_size(list), 1);
+	assert_string_equal(
+	    json_string_value(json_object_get(json_array_get(list, 0), "text")),
+	    "web1@T");
+	assert_string_equal(json_string_value(json_object_get(
+				json_array_get(list, 0), "state")),
+	    "done");
+	json_decref(list);
+}
+
+static void
+one_that_could_not_start_is_never_seen(void **state)
+{
+	struct jobs *a = *state;
+	struct job *j = job_new(a, JOB_RESTORE, "web1", "kvm01"), *x;
+	json_t *list;
+
+	assert_int_equal(job_attach(a, j->token, "kvm01", &x, &e), ERR_NOENT);
+	job_drop(j);
+	assert_int_equal(atomic_load(&nlet_go), 1);
+	list = jobs_to_json(a);
+	assert_int_equal(json_array_size(list), 0);
+	json_decref(list);
+}
+
+static void
+running_ones_come_first_then_the_last_hundred(void **state)
+{
+	const struct job_progress p = { .done = 5, .total = 10 };
+	struct jobs *a = *state;
+	struct job *j, *r;
+	uint64_t last = 0;
+	json_t *list, *o;
+
+	for (int i = 0; i < 130; i++) {
+		j = started(a, "old");
+		last = j->face.id;
+		job_end(j, JOB_DONE, 0, "");
+		job_detach(j);
+	}
+	r = started(a, "now");
+	job_progress(r, &p);
+	list = jobs_to_json(a);
+	assert_int_equal(json_array_size(list), 1 + JOBS_ENDED_KEPT);
+	o = json_array_get(list, 0);
+	assert_string_equal(
+	    json_string_value(json_object_get(o, "state")), "running");
+	assert_string_equal(json_string_value(json_object_get(o, "vm")), "now");
+	assert_int_equal(json_integer_value(json_object_get(o, "done")), 5);
+	assert_int_equal(json_integer_value(json_object_get(o, "lanes")), 1);
+	for (size_t i = 1; i <= JOBS_ENDED_KEPT; i++)
+		assert_int_equal(json_integer_value(json_object_get(
+				     json_array_get(list, i), "job")),
+		    last - (i - 1));
+	json_decref(list);
+	assert_int_equal(jobs_running(a), 1);
+	job_end(r, JOB_FAILED, ERR_SYS, "x");
+	assert_int_equal(jobs_running(a), 0);
+	job_detach(r);
+}
+
+static void
+silence_ends_a_job_but_not_one_that_works(void **state)
+{
+	struct jobs *a = *state;
+	struct job *quiet = started(a, "quiet"), *busy = started(a, "busy");
+	uint64_t end = now_ms() + 5000;
+
+	assert_int_equal(job_enter(busy, &e), 0);
+	jobs_expire(a, 1000);
+	assert_int_equal(job_ended_ms(quiet), 0);
+	while (job_ended_ms(quiet) == 0 && now_ms() < end)
+		jobs_expire(a, 20);
+	assert_true(job_ended_ms(quiet) != 0);
+	assert_int_equal(job_enter(quiet, &e), ERR_CLOSED);
+	assert_non_null(strstr(e.text, "nothing was heard"));
+	assert_int_equal(job_ended_ms(busy), 0);
+	jobs_end_all(a, "the daemon is stopping");
+	assert_int_equal(job_alive(busy, &e), ERR_CLOSED);
+	assert_non_null(strstr(e.text, "the daemon is stopping"));
+	assert_int_equal(atomic_load(&nlet_go), 1);
+	job_leave(busy);
+	assert_int_equal(atomic_load(&nlet_go), 2);
+	job_detach(busy);
+	job_detach(quiet);
+}
+
+struct lane_of {
+	struct job *j;
+	pthread_t thread;
+	unsigned n;
+};
+
+static void *
+lane_main(void *arg)
+{
+	struct lane_of *l = arg;
+
+	while (job_enter(l->j, NULL) == 0) {
+		l->n++;
+		job_leave(l->j);
+	}
+	job_detach(l->j);
+	return NULL;
+}
+
+static void
+lanes_let_go_once_however_the_end_comes(void **state)
+{
+	struct jobs *a = *state;
+	struct lane_of l[4];
+
+	for (int round = 0; round < 30; round++) {
+		struct job *j = job_new(a, JOB_BACKUP, "web1", "kvm01"), *x;
+
+		j->lanes_max = 8;
+		job_start(j);
+		for (int i = 0; i < 4; i++) {
+			assert_int_equal(
+			    job_attach(a, j->token, "kvm01", &x, &e), 0);
+			l[i] = (struct lane_of){ .j = j };
+			assert_int_equal(pthread_create(&l[i].thread, NULL,
+					     lane_main, &l[i]),
+			    0);
+		}
+		if (round % 2 == 0)
+			jobs_end_all(a, "all");
+		else
+			job_end(j, JOB_FAILED, ERR_CLOSED, "one");
+		job_detach(j);
+		for (int i = 0; i < 4; i++)
+			pthread_join(l[i].thread, NULL);
+		assert_int_equal(atomic_load(&nlet_go), round + 1);
+	}
+}
+
+int
+main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(a_token_lets_lanes_of_the_same_key_in),
+		T(what_it_owns_stays_while_a_call_is_inside),
+		T(the_first_end_counts),
+		T(one_that_could_not_start_is_never_seen),
+		T(running_ones_come_first_then_the_last_hundred),
+		T(silence_ends_a_job_but_not_one_that_works),
+		T(lanes_let_go_once_however_the_end_comes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
