@@ -42,7 +42,11 @@ err_prefix(struct err *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof(e->text))
-		snprintf(e->text + n, sizeof(e->text) - (size_t)n, ": %s", was);
+	if (n < 0 || (size_t)n + 3 > sizeof(e->text))
+		return e->code; /* no room for what it was about */
+	e->text[n++] = ':';
+	e->text[n++] = ' ';
+	strncpy(e->text + n, was, sizeof(e->text) - (size_t)n - 1);
+	e->text[sizeof(e->text) - 1] = 0;
 	return e->code;
 }

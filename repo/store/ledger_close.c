@@ -18,9 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proto/base/bytes.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "repo/store/pack_counts.h"
 
 enum {
 	GRANT = 1024,    /* pack numbers at a time */
@@ -42,7 +42,7 @@ struct closing {
 	struct ledger_writer **writers; /* as of the swap */
 	unsigned nwriters;
 	struct idmap changes; /* struct change */
-	struct idmap live;    /* int64_t by pack number */
+	struct pack_counts live;
 	uint64_t unique_raw;
 	struct index_batch *ib;
 };
@@ -131,24 +131,6 @@ sync_writers(struct ledger_writer **w, unsigned n)
 	return rc;
 }
 
-static int64_t *
-live_of(struct closing *c, uint32_t pack)
-{
-	struct id key = { { 0 } };
-	bool fresh;
-
-	put_le32(key.b, pack);
-	key.b[ID_LEN - 1] = 1; /* never the hole */
-	return idmap_add(&c->live, &key, &fresh);
-}
-
-static void
-live_add(struct closing *c, const struct place *p, int sign)
-{
-	*live_of(c, p->pack) +=
-	    sign * (int64_t)(RECORD_HEADER_LEN + (uint64_t)p->stored_len);
-}
-
 static struct change *
 change_of(struct closing *c, const struct id *id)
 {
@@ -179,10 +161,10 @@ resolve_put(struct closing *c, const struct id *id, const struct pending *p,
 	ch->op.kind = p->kind;
 	ch->op.level = p->level;
 	ch->op.flags = p->flags;
-	live_add(c, &p->place, 1);
+	pack_counts_add(&c->live, &p->place, 1);
 	if (index_present(cur)) {
 		ch->op.clear = INDEX_DAMAGED;
-		live_add(c, &cur->place, -1);
+		pack_counts_add(&c->live, &cur->place, -1);
 		return; /* healed; its children are counted already */
 	}
 	ch->fresh = true;
@@ -332,7 +314,7 @@ commit_apply(struct closing *c)
 				change_of(c, &k->m->volume[i].root)->op.refs++;
 		index_batch_backup(
 		    c->ib, &id, &k->place, k->payload.data, k->payload.len);
-		live_add(c, &k->place, 1);
+		pack_counts_add(&c->live, &k->place, 1);
 	}
 }
 
@@ -358,7 +340,7 @@ write_pack(void *arg, const struct pack_info *changed)
 {
 	struct closing *c = arg;
 	struct pack_info info = *changed, was;
-	int64_t *live = live_of(c, info.number);
+	int64_t *live = pack_counts_at(&c->live, info.number);
 
 	info.live = *live;
 	if (packs_get(c->l->packs, info.number, &was) == 0)
@@ -371,8 +353,8 @@ write_pack(void *arg, const struct pack_info *changed)
 static void
 write_packs(struct closing *c)
 {
-	const struct id *key;
 	int64_t *live;
+	uint32_t pack;
 	size_t at = 0;
 
 	/* The manifests' pack may be newer than the swap: all writers now. */
@@ -380,11 +362,10 @@ write_packs(struct closing *c)
 	for (struct ledger_writer *w = c->l->writers; w != NULL; w = w->next)
 		pack_synced(w->w, write_pack, c);
 	pthread_mutex_unlock(&c->l->mu);
-	while ((live = idmap_next(&c->live, &at, &key)) != NULL) {
+	while ((live = pack_counts_next(&c->live, &at, &pack)) != NULL) {
 		struct pack_info info;
 
-		if (*live != 0 &&
-		    packs_get(c->l->packs, get_le32(key->b), &info) == 0)
+		if (*live != 0 && packs_get(c->l->packs, pack, &info) == 0)
 			write_pack(c, &info);
 	}
 }
@@ -566,7 +547,7 @@ ledger_close(struct ledger *l)
 
 	swap(&c);
 	idmap_init(&c.changes, sizeof(struct change));
-	idmap_init(&c.live, sizeof(int64_t));
+	pack_counts_init(&c.live);
 	c.ib = index_batch_new(l->index);
 	rc = sync_writers(c.writers, c.nwriters);
 	if (rc == 0) {
@@ -582,7 +563,7 @@ ledger_close(struct ledger *l)
 		throw_away(&c, rc);
 	}
 	index_batch_free(c.ib);
-	idmap_fini(&c.live);
+	pack_counts_fini(&c.live);
 	idmap_fini(&c.changes);
 	free(c.writers);
 	batch_free(c.b);
