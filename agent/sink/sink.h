@@ -39,8 +39,10 @@ struct sink_options {
  * and large enough, and is zeroed where the volume has holes.
  *
  * ERR_EXIST (and no force), ERR_NOSPC (device too small, or the file system
- * has less room than ${size} needs at once), ERR_BUSY, ERR_NOENT (no folder),
- * ERR_DENIED, ERR_INVAL, ERR_SYS.
+ * cannot have a file that large; holes take no room, so more is not asked in
+ * advance), ERR_BUSY (somebody uses the target, or restores to it), ERR_NOENT
+ * (no folder), ERR_DENIED, ERR_INVAL, ERR_LIMIT (cluster_size too small for
+ * ${size}), ERR_SYS.
  */
 int sink_open(const struct sink_options *o, struct sink **out, struct err *e);
 

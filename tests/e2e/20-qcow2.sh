@@ -26,6 +26,13 @@ fail() {
 	failures=$((failures + 1))
 }
 
+# holds WHAT: one line for what was tested since the last one.
+failures_before=0
+holds() {
+	[ "$failures" != "$failures_before" ] || echo "ok - $*"
+	failures_before=$failures
+}
+
 for tool in "$imgcopy" qemu-img qemu-io qemu-nbd python3; do
 	command -v "$tool" >/dev/null || { echo "no $tool" >&2; exit 1; }
 done
@@ -134,6 +141,8 @@ for size in 512 4k 64k 2M; do
 	done
 done
 
+holds "both versions, clusters of 512 bytes to 2 MiB, sparse to full"
+
 # Written clusters of every size, chunks of every size.
 quietly qemu-img convert -O qcow2 pattern.raw a.qcow2
 for CLUSTER in 512 4096 131072 2097152; do
@@ -142,6 +151,8 @@ for CLUSTER in 512 4096 131072 2097152; do
 	done
 done
 unset CLUSTER CHUNK
+
+holds "chunks of every size fill clusters of every size"
 
 # Both kinds of zero clusters.
 quietly qemu-img convert -S 0 -O qcow2 pattern.raw a.qcow2
@@ -165,6 +176,8 @@ for opt in compression_type=zlib compression_type=zstd \
 	same a.qcow2 qcow2
 done
 
+holds "zero clusters, zlib and zstd, extended L2, refcounts of 1 to 64 bits"
+
 # An image whose QEMU was killed: dirty, refcounts behind, data right.
 quietly qemu-img create -q -f qcow2 -o lazy_refcounts=on a.qcow2 12M
 (qemu-io -c 'write -P 9 1m 1m' -c flush -c abort a.qcow2; :) >/dev/null 2>&1
@@ -175,12 +188,16 @@ cp a.qcow2 b.qcow2
 quietly qemu-img check -q -r all b.qcow2 2>check.err
 qemu-img compare -q -f qcow2 -F raw b.qcow2 out.raw || fail "dirty differs"
 
+holds "an image that was not closed is read"
+
 # Internal snapshots.
 quietly qemu-img convert -O qcow2 pattern.raw a.qcow2
 quietly qemu-img snapshot -c one a.qcow2
 scatter a.qcow2 qcow2
 quietly qemu-img snapshot -c two a.qcow2
 same a.qcow2 qcow2
+
+holds "internal snapshots are not in the way"
 
 # Chains: qcow2 on qcow2 on raw, shorter and longer ones, in another folder.
 for opt in cluster_size=64k cluster_size=512 extended_l2=on,cluster_size=16k
@@ -207,6 +224,8 @@ do
 done
 refused top.qcow2 "say qcow2:PATH"
 
+holds "chains of qcow2 on qcow2 on raw, of any sizes"
+
 # External data files.
 for opt in data_file_raw=off data_file_raw=on; do
 	rm -f data.raw a.qcow2
@@ -219,6 +238,8 @@ for opt in data_file_raw=off data_file_raw=on; do
 done
 rm data.raw
 refused qcow2:a.qcow2 "there is no such file"
+
+holds "external data files"
 
 # Raw files of any size; qcow2 rounds up to sectors as QEMU does.
 for size in 0 1 511 512 1000 65536 65537 1048577 8388608 8389000; do
@@ -243,6 +264,8 @@ for size in 512 12582400 1049088; do
 	same a.qcow2 qcow2
 done
 
+holds "sizes that are no multiple of anything"
+
 # Large and empty must be fast, whatever they hold.
 for opt in preallocation=off preallocation=metadata; do
 	size=2T
@@ -259,6 +282,8 @@ timeout 60 "$imgcopy" a.qcow2 out.qcow2 qcow2 >copy.out || fail "2 TiB"
 qemu-io -r -c 'read -P 3 1T 64k' -c 'read -P 4 2199023190016 64k' \
 	out.qcow2 | grep -q 'failed' && fail "2 TiB: wrong data"
 rm -f a.qcow2 out.qcow2
+
+holds "2 TiB with two clusters of data"
 
 # What is refused.
 good() {
@@ -357,6 +382,8 @@ refused gone.raw "there is no such file"
 refused qcow2:pattern.raw "is not a qcow2 image"
 refused nbd://x/y "no such kind of source"
 
+holds "what cannot be read rightly is refused with its reason"
+
 # Locks, against a QEMU that has images open.
 cp pattern.raw used.raw
 quietly qemu-img convert -O qcow2 pattern.raw used.qcow2
@@ -390,6 +417,8 @@ wait "${holders[@]}" 2>/dev/null
 holders=()
 same over.qcow2 qcow2
 
+holds "an image that a QEMU writes to is neither read nor replaced"
+
 # The other way round: while we read, no QEMU may write; reading is free.
 mkfifo go
 "$imgcopy" qcow2:over.qcow2 - hold <go >held.txt &
@@ -410,9 +439,11 @@ wait "${holders[0]}" || fail "hold"
 holders=()
 quietly qemu-io -f qcow2 -c 'write 0 512' over.qcow2
 
+holds "while we read, QEMU may read and not write"
+
 [ -z "$(find . -name '.*.restoring')" ] || fail "temporary files are left"
 if [ "$failures" != 0 ]; then
 	echo "20-qcow2: $failures failures in $cases cases" >&2
 	exit 1
 fi
-echo "20-qcow2: $cases cases hold"
+echo "20-qcow2: $cases images and refusals, no failure"
