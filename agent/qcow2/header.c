@@ -26,7 +26,7 @@ enum { REFCOUNT_ORDER_MAX = 6, FEATURE_LEN = 48, FEATURE_NAME_LEN = 46 };
 /* What is known of the first cluster while it is decoded. */
 struct first {
 	const uint8_t *data;
-	size_t len;	   /* what there is of the cluster */
+	size_t len;        /* what there is of the cluster */
 	size_t header_len; /* extensions begin here */
 	uint64_t incompatible;
 };
@@ -211,7 +211,7 @@ crypt_method(const struct first *f, struct err *e)
 	return err_set(e, ERR_UNSUP,
 	    "the image is encrypted (%s): to keep the file as it is say "
 	    "raw:PATH",
-	    method == 1	      ? "AES"
+	    method == 1       ? "AES"
 		: method == 2 ? "LUKS"
 			      : "unknown method");
 }

@@ -48,13 +48,13 @@ struct qcow2_header {
 	uint32_t version; /* 2 or 3 */
 	uint32_t cluster_bits;
 	uint32_t l2_bits; /* log2 of the entries of one L2 table */
-	uint64_t size;	  /* bytes a guest sees */
+	uint64_t size;    /* bytes a guest sees */
 	uint64_t l1_offset;
 	uint32_t l1_entries; /* as many as ${size} needs, not all there are */
 	bool extended_l2;
 	bool data_file;
 	enum qcow2_compression compression;
-	char backing[QCOW2_NAME_MAX + 1];	   /* "": none */
+	char backing[QCOW2_NAME_MAX + 1];          /* "": none */
 	char backing_format[QCOW2_FORMAT_MAX + 1]; /* "": not told */
 	char data_file_name[QCOW2_NAME_MAX + 1];   /* "": not told */
 };

@@ -17,7 +17,7 @@ struct slice {
 
 struct metacache {
 	pthread_mutex_t mu;
-	uint64_t tick;					     /* mu */
+	uint64_t tick;                                       /* mu */
 	struct slice slices[METACACHE_SETS][METACACHE_WAYS]; /* mu */
 };
 

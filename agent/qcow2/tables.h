@@ -12,7 +12,7 @@
 enum qcow2_kind {
 	QCOW2_UNALLOCATED, /* as the backing image says, or zeroes */
 	QCOW2_ZERO,
-	QCOW2_DATA,	 /* at ${host} of the data file */
+	QCOW2_DATA,      /* at ${host} of the data file */
 	QCOW2_COMPRESSED /* the whole cluster, packed, at ${host} */
 };
 
@@ -22,7 +22,7 @@ struct qcow2_extent {
 	uint64_t len;
 	uint64_t host;
 	uint32_t packed_len; /* compressed: how many bytes at most */
-	uint32_t inner;	     /* compressed: where in the cluster it begins */
+	uint32_t inner;      /* compressed: where in the cluster it begins */
 };
 
 /** qcow2_entry_len(h): bytes of one L2 entry. */

@@ -26,11 +26,11 @@ enum {
 };
 
 struct qcow2_writer {
-	int fd;		       /* constant */
-	char *path;	       /* constant */
+	int fd;                /* constant */
+	char *path;            /* constant */
 	struct qcow2_header h; /* constant */
 	uint64_t l1_clusters;  /* constant */
-	bool partial;	       /* constant: a write may be part of a cluster */
+	bool partial;          /* constant: a write may be part of a cluster */
 	pthread_mutex_t mu;
 	uint64_t next; /* mu: the first cluster never handed out */
 	uint64_t *l1;  /* mu: host offsets of L2 tables, or 0 */
@@ -141,7 +141,7 @@ struct batch {
 	const uint8_t *data;
 	uint64_t off;
 	size_t len;
-	size_t n;	      /* clusters touched, the first and last in part */
+	size_t n;             /* clusters touched, the first and last in part */
 	size_t from, to;      /* those between hold all that is not zero */
 	bool zero[BATCH];     /* the caller's bytes for it are all zero */
 	uint64_t host[BATCH]; /* where it lies; 0: nowhere */

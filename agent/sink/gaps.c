@@ -21,9 +21,9 @@ enum state { UNTOUCHED, MAPPED, SETTLED };
 /* All guarded by mu but for what is constant after new. */
 struct gaps {
 	pthread_mutex_t mu;
-	uint64_t size;	    /* constant */
+	uint64_t size;      /* constant */
 	gaps_zero_fn *zero; /* constant */
-	void *arg;	    /* constant */
+	void *arg;          /* constant */
 	size_t max_maps;    /* constant */
 	size_t nmaps;
 	struct map *oldest, **tail;

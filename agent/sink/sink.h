@@ -27,9 +27,9 @@ struct sink {
 struct sink_options {
 	const char *path;
 	const char *format;    /* "qcow2" or "raw" */
-	uint64_t size;	       /* bytes of the volume */
+	uint64_t size;         /* bytes of the volume */
 	uint32_t cluster_size; /* of a qcow2; 0: 64 KiB */
-	bool force;	       /* may replace what is there */
+	bool force;            /* may replace what is there */
 };
 
 /**

@@ -11,7 +11,7 @@
 
 /* Constant after open but for ${finished}, which is the finishing thread's. */
 struct target {
-	int fd;	    /* the temporary file, locked as by a writer */
+	int fd;     /* the temporary file, locked as by a writer */
 	int dirfd;  /* the folder of both names */
 	int old_fd; /* what is to be replaced, locked too; or -1 */
 	bool force;

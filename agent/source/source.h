@@ -22,7 +22,7 @@ struct source_ops {
 /* What every source begins with; the kind's own struct embeds it first. */
 struct source {
 	const struct source_ops *ops;
-	uint64_t size;	    /* bytes a guest sees; set before start */
+	uint64_t size;      /* bytes a guest sees; set before start */
 	const char *format; /* "raw", "qcow2": told in the manifest */
 	/* Format facts worth keeping for a restore; 0 where there are none. */
 	uint32_t cluster_size;

@@ -26,7 +26,7 @@ enum { WINDOW = 8 << 20, THREADS_MAX = 16 };
 struct copy {
 	struct source *source; /* constant */
 	struct sink *sink;     /* constant */
-	size_t chunk;	       /* constant */
+	size_t chunk;          /* constant */
 	atomic_uint_fast64_t next;
 	atomic_uint_fast64_t bytes_read;
 	atomic_bool failed;
