@@ -35,6 +35,7 @@ int
 err_prefix(struct err *e, const char *fmt, ...)
 {
 	char was[ERR_TEXT_MAX];
+	size_t room, len;
 	va_list ap;
 	int n;
 
@@ -46,7 +47,11 @@ err_prefix(struct err *e, const char *fmt, ...)
 		return e->code; /* no room for what it was about */
 	e->text[n++] = ':';
 	e->text[n++] = ' ';
-	strncpy(e->text + n, was, sizeof(e->text) - (size_t)n - 1);
-	e->text[sizeof(e->text) - 1] = 0;
+	room = sizeof(e->text) - (size_t)n - 1;
+	len = strnlen(was, sizeof(was));
+	if (len > room)
+		len = room;
+	memcpy(e->text + n, was, len);
+	e->text[(size_t)n + len] = 0;
 	return e->code;
 }
