@@ -39,6 +39,7 @@ struct manifest {
 	uint64_t agent_time; /* a note */
 	char host[MANIFEST_NOTE_MAX + 1]; /* name of the key that made it */
 	char consistency[16];		  /* "offline", "crash", ... */
+	bool incomplete; /* holds what an unfinished backup stored (STORE.md 8) */
 	bool has_parent;
 	uint8_t parent[BACKUP_ID_LEN];
 	uint32_t chunk_size;

@@ -141,7 +141,11 @@ fsck_settle(struct fsck *f)
 	while ((k = idmap_next(&f->backups, &at, &id)) != NULL)
 		if (k->data != NULL &&
 		    (f->tombs.n == 0 || idmap_find(&f->tombs, id) == NULL))
-			index_batch_backup(b, id, &k->place, k->data, k->len);
+			index_batch_backup(b,
+			    &(struct index_backup){ .id = *id,
+				.place = k->place,
+				.manifest = k->data,
+				.len = k->len });
 	index_batch_uuid(b, f->format.uuid);
 	index_batch_number(b, INDEX_PUBLISHED, 1);
 	/* Numbers of packs that are gone were given too: jump far. */

@@ -137,7 +137,9 @@ pack_add(struct fsck *f, const struct pack_info *info)
 static int
 see_listed(void *arg, const struct pack_info *info)
 {
-	pack_add(arg, info);
+	/* The next start unlinks it. */
+	if (info->state != PACK_DEAD)
+		pack_add(arg, info);
 	return 0;
 }
 
@@ -179,23 +181,24 @@ see_present(void *arg, const struct volume_name *name)
 }
 
 static int
-see_backup(void *arg, const struct id *id, const struct place *place,
-    const void *data, size_t len)
+see_backup(void *arg, const struct index_backup *b)
 {
 	struct fsck *f = arg;
 	struct kept *k;
 	bool fresh;
 
-	k = idmap_add(&f->backups, id, &fresh);
-	k->place = *place;
-	k->len = (uint32_t)len;
-	k->data = memcpy(xmalloc(len), data, len);
-	if (pack_read(f->packs, place, RECORD_MANIFEST, id, &f->payload) != 0 ||
-	    f->payload.len != len || memcmp(f->payload.data, data, len) != 0) {
+	k = idmap_add(&f->backups, &b->id, &fresh);
+	k->place = b->place;
+	k->len = (uint32_t)b->len;
+	k->data = memcpy(xmalloc(b->len), b->manifest, b->len);
+	if (pack_read(f->packs, &b->place, RECORD_MANIFEST, &b->id,
+		&f->payload) != 0 ||
+	    f->payload.len != b->len ||
+	    memcmp(f->payload.data, b->manifest, b->len) != 0) {
 		f->out->damaged++;
 		fsck_tell(f,
 		    "the manifest of a backup is not in pack %08x at %u",
-		    place->pack, place->off);
+		    b->place.pack, b->place.off);
 	}
 	return 0;
 }

@@ -93,6 +93,35 @@ idmap_add(struct idmap *m, const struct id *id, bool *fresh)
 	return s + ID_LEN;
 }
 
+/* Whoever was pushed past the freed slot by it is pulled back into it. */
+void
+idmap_remove(struct idmap *m, const struct id *id)
+{
+	size_t mask = m->cap - 1, hole, i;
+	uint8_t *s;
+
+	if (m->n == 0)
+		return;
+	s = probe(m, id);
+	if (id_is_hole((const struct id *)s))
+		return;
+	hole = (size_t)(s - m->slots) / slot_len(m);
+	for (i = (hole + 1) & mask;; i = (i + 1) & mask) {
+		const struct id *at = (const struct id *)slot(m, i);
+		size_t home;
+
+		if (id_is_hole(at))
+			break;
+		home = (size_t)get_le64(at->b) & mask;
+		if (((i - home) & mask) < ((i - hole) & mask))
+			continue; /* its way does not lead over the hole */
+		memcpy(slot(m, hole), at, slot_len(m));
+		hole = i;
+	}
+	memset(slot(m, hole), 0, slot_len(m));
+	m->n--;
+}
+
 void *
 idmap_next(const struct idmap *m, size_t *at, const struct id **id)
 {

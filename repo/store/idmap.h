@@ -26,6 +26,9 @@ void *idmap_find(const struct idmap *m, const struct id *id);
  * is no hole.  Moves other values. */
 void *idmap_add(struct idmap *m, const struct id *id, bool *fresh);
 
+/** idmap_remove(m, id): nothing if it is not there.  Moves other values. */
+void idmap_remove(struct idmap *m, const struct id *id);
+
 /**
  * idmap_next(m, &at, &id): the next value; ${at} begins at 0.  NULL at the
  * end.  No order; nothing may be added meanwhile.

@@ -226,7 +226,7 @@ visit_pack(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value,
 
 	if (key_len != 4 || len != INDEX_PACK_LEN ||
 	    (value[32] != PACK_DATA && value[32] != PACK_META) ||
-	    value[33] > PACK_POISONED)
+	    value[33] > PACK_DEAD)
 		return bad_value(v->x, "a line of the table of packs");
 	info = (struct pack_info){
 		.number = get_be32(key),
@@ -253,8 +253,7 @@ index_packs_each(struct index *x,
 
 struct each_backup {
 	struct index *x;
-	int (*visit)(void *arg, const struct id *id, const struct place *place,
-	    const void *manifest, size_t len);
+	int (*visit)(void *arg, const struct index_backup *b);
 	void *arg;
 };
 
@@ -269,30 +268,59 @@ index_place_parse(const uint8_t *in, struct place *out)
 }
 
 static int
+backup_parse(const struct index *x, const uint8_t *key, size_t key_len,
+    const uint8_t *value, size_t len, struct index_backup *out)
+{
+	if (key_len != ID_LEN || len < INDEX_PLACE_LEN || value[17] > 1)
+		return bad_value(x, "a backup");
+	memcpy(out->id.b, key, ID_LEN);
+	index_place_parse(value, &out->place);
+	out->hidden = value[17] != 0;
+	out->manifest = value + INDEX_PLACE_LEN;
+	out->len = len - INDEX_PLACE_LEN;
+	return 0;
+}
+
+static int
 visit_backup(void *arg, const uint8_t *key, size_t key_len,
     const uint8_t *value, size_t len)
 {
 	const struct each_backup *v = arg;
-	struct place place;
-	struct id id;
+	struct index_backup b;
+	int rc = backup_parse(v->x, key, key_len, value, len, &b);
 
-	if (key_len != ID_LEN || len < INDEX_PLACE_LEN)
-		return bad_value(v->x, "a backup");
-	memcpy(id.b, key, ID_LEN);
-	index_place_parse(value, &place);
-	return v->visit(v->arg, &id, &place, value + INDEX_PLACE_LEN,
-	    len - INDEX_PLACE_LEN);
+	return rc != 0 ? rc : v->visit(v->arg, &b);
 }
 
 int
 index_backups_each(struct index *x,
-    int (*visit)(void *arg, const struct id *id, const struct place *place,
-	const void *manifest, size_t len),
-    void *arg)
+    int (*visit)(void *arg, const struct index_backup *b), void *arg)
 {
 	struct each_backup v = { .x = x, .visit = visit, .arg = arg };
 
 	return each(x, CF_BACKUPS, NULL, 0, visit_backup, &v);
+}
+
+int
+index_backup_get(struct index *x, const struct id *id, struct index_backup *b,
+    struct buf *data)
+{
+	rocksdb_pinnableslice_t *v;
+	const char *value;
+	char *err = NULL;
+	size_t len;
+
+	v = rocksdb_get_pinned_cf(x->db, x->read, x->cf[CF_BACKUPS],
+	    (const char *)id->b, ID_LEN, &err);
+	if (err != NULL)
+		return index_failed(x, "read", err);
+	if (v == NULL)
+		return ERR_NOENT;
+	value = rocksdb_pinnableslice_value(v, &len);
+	data->len = 0;
+	buf_add(data, value, len);
+	rocksdb_pinnableslice_destroy(v);
+	return backup_parse(x, id->b, ID_LEN, data->data, data->len, b);
 }
 
 void

@@ -83,14 +83,25 @@ int index_each(struct index *x,
 int index_dying_each(struct index *x, uint64_t from, uint64_t below,
     int (*visit)(void *arg, uint64_t stamp, const struct id *id), void *arg);
 
-/** index_packs_each: the table of packs.  index_backups_each: every manifest
- * record the index knows (payload as stored in its record, raw). */
+/* A manifest that the index knows. */
+struct index_backup {
+	struct id id; /* as its record's */
+	struct place place;
+	bool
+	    hidden; /* deleted while a job built on it: its roots still count */
+	const void *manifest; /* its record's payload; during the visit only */
+	size_t len;
+};
+
+/** index_packs_each: the table of packs.  index_backups_each: every manifest.
+ * index_backup_get(x, id, b, data): that one; ${data} takes its payload.
+ * ERR_NOENT. */
 int index_packs_each(struct index *x,
     int (*visit)(void *arg, const struct pack_info *info), void *arg);
 int index_backups_each(struct index *x,
-    int (*visit)(void *arg, const struct id *id, const struct place *place,
-	const void *manifest, size_t len),
-    void *arg);
+    int (*visit)(void *arg, const struct index_backup *b), void *arg);
+int index_backup_get(struct index *x, const struct id *id,
+    struct index_backup *b, struct buf *data);
 
 /* Numbers that go with the index: 0 if never set. */
 enum index_number {
@@ -127,8 +138,8 @@ void index_batch_undying(
     struct index_batch *b, uint64_t stamp, const struct id *id);
 void index_batch_pack(struct index_batch *b, const struct pack_info *info);
 void index_batch_pack_remove(struct index_batch *b, uint32_t number);
-void index_batch_backup(struct index_batch *b, const struct id *id,
-    const struct place *place, const void *manifest, size_t len);
+void index_batch_backup(
+    struct index_batch *b, const struct index_backup *backup);
 void index_batch_backup_remove(struct index_batch *b, const struct id *id);
 void index_batch_number(
     struct index_batch *b, enum index_number which, uint64_t v);

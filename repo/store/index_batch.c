@@ -119,14 +119,14 @@ index_place_print(const struct place *p, uint8_t *out)
 }
 
 void
-index_batch_backup(struct index_batch *b, const struct id *id,
-    const struct place *place, const void *manifest, size_t len)
+index_batch_backup(struct index_batch *b, const struct index_backup *backup)
 {
 	struct buf value = { 0 };
 
-	index_place_print(place, buf_extend(&value, INDEX_PLACE_LEN));
-	buf_add(&value, manifest, len);
-	put(b, CF_BACKUPS, id->b, ID_LEN, value.data, value.len);
+	index_place_print(&backup->place, buf_extend(&value, INDEX_PLACE_LEN));
+	value.data[17] = backup->hidden;
+	buf_add(&value, backup->manifest, backup->len);
+	put(b, CF_BACKUPS, backup->id.b, ID_LEN, value.data, value.len);
 	buf_fini(&value);
 }
 

@@ -68,8 +68,7 @@ due_ms(const struct ledger *l)
 	const struct batch *b = l->open;
 	uint64_t age;
 
-	if (l->stopping || b->commits != NULL ||
-	    b->bytes >= LEDGER_BATCH_BYTES ||
+	if (l->stopping || b->urgent || b->bytes >= LEDGER_BATCH_BYTES ||
 	    b->ops.n >= LEDGER_PENDING_MAX / 2)
 		return 0;
 	if (b->opened_ms == 0)
@@ -200,6 +199,32 @@ ledger_writer_new(struct ledger *l, enum pack_type type, uint32_t domain)
 	return w;
 }
 
+struct ledger_writer *
+ledger_meta(struct ledger *l)
+{
+	if (l->meta == NULL || l->meta->bad || l->meta->finished)
+		l->meta = ledger_writer_new(l, PACK_META, 0);
+	return l->meta;
+}
+
+uint64_t
+ledger_horizon_locked(const struct ledger *l)
+{
+	uint64_t h = l->published + 1;
+
+	for (unsigned i = 0; i < LEDGER_SESSIONS_MAX; i++)
+		if (l->session[i] != NULL && l->session[i]->start < h)
+			h = l->session[i]->start;
+	return h;
+}
+
+void
+ledger_touch(struct ledger *l)
+{
+	if (l->open->opened_ms == 0)
+		l->open->opened_ms = now_ms();
+}
+
 /* A data pack for a session: an idle one of the domain, or a new one.  mu is
  * held. */
 static struct ledger_writer *
@@ -259,7 +284,7 @@ ledger_begin(struct ledger *l, uint32_t domain, struct ledger_session **out,
 	s = xcalloc(1, sizeof(*s));
 	s->l = l;
 	s->slot = slot;
-	s->start = l->published + 1;
+	s->start = s->answers = l->published + 1;
 	s->data = writer_take(l, domain);
 	l->session[slot] = s;
 	pthread_mutex_unlock(&l->mu);
@@ -307,12 +332,12 @@ find_own(const struct ledger_session *s, const struct batch *b,
 
 /* Rule 2, for a published entry. */
 static bool
-may_rely(const struct ledger_session *s, const struct index_entry *x,
-    uint8_t kind, uint8_t level)
+may_rely(
+    uint64_t start, const struct index_entry *x, uint8_t kind, uint8_t level)
 {
 	return index_present(x) && (x->flags & INDEX_DAMAGED) == 0 &&
 	    x->kind == kind && x->level == level &&
-	    (x->refs > 0 || x->stamp >= s->start);
+	    (x->refs > 0 || x->stamp >= start);
 }
 
 int
@@ -323,10 +348,12 @@ ledger_find(struct ledger_session *s, uint8_t kind, uint8_t level,
 	struct id ask[NODE_FANOUT];
 	struct index_entry entry[NODE_FANOUT];
 	unsigned where[NODE_FANOUT], nask = 0;
+	uint64_t start;
 	int rc;
 
 	assert(n <= NODE_FANOUT);
 	pthread_mutex_lock(&l->mu);
+	start = s->answers;
 	if (s->over.code != 0) {
 		*e = s->over;
 		pthread_mutex_unlock(&l->mu);
@@ -349,7 +376,7 @@ ledger_find(struct ledger_session *s, uint8_t kind, uint8_t level,
 	if (rc != 0)
 		return err_set(e, rc, "the index cannot be read");
 	for (unsigned i = 0; i < nask; i++)
-		if (may_rely(s, &entry[i], kind, level))
+		if (may_rely(start, &entry[i], kind, level))
 			out[where[i]] = (struct ledger_found){ .have = true,
 				.flags = entry[i].flags,
 				.place = entry[i].place };
@@ -423,9 +450,7 @@ ledger_put(struct ledger_session *s, const struct ledger_put *p,
 	pthread_mutex_lock(&l->mu);
 	w = s->data;
 	if (p->record->kind != RECORD_CHUNK) {
-		if (l->meta == NULL || l->meta->bad)
-			l->meta = ledger_writer_new(l, PACK_META, 0);
-		w = l->meta;
+		w = ledger_meta(l);
 	}
 	pthread_mutex_unlock(&l->mu);
 	rc = pack_append(w->w, p->record, p->payload, &place);
@@ -468,32 +493,6 @@ ledger_frontier(struct ledger_session *s, int add, struct err *e)
 		    "more than %d chunks and nodes that no node holds",
 		    LEDGER_FRONTIER_MAX);
 	return 0;
-}
-
-int
-ledger_commit(struct ledger_session *s, struct manifest *m, struct err *e)
-{
-	struct ledger *l = s->l;
-	struct commit c = { .session = s, .m = m };
-
-	pthread_mutex_lock(&l->mu);
-	if (s->over.code != 0) {
-		*e = s->over;
-		pthread_mutex_unlock(&l->mu);
-		return e->code;
-	}
-	c.next = l->open->commits;
-	l->open->commits = &c;
-	pthread_cond_signal(&l->work);
-	while (!c.done)
-		pthread_cond_wait(&l->done, &l->mu);
-	if (s->over.code == 0)
-		err_set(&s->over, ERR_CLOSED, "the backup is over");
-	pthread_mutex_unlock(&l->mu);
-	buf_fini(&c.payload);
-	if (c.why.code != 0)
-		*e = c.why;
-	return c.why.code;
 }
 
 void

@@ -80,13 +80,96 @@ int ledger_put(struct ledger_session *s, const struct ledger_put *p,
  * node took up).  ERR_LIMIT. */
 int ledger_frontier(struct ledger_session *s, int add, struct err *e);
 
+/* A backup to let go of. */
+struct ledger_drop {
+	uint8_t id[BACKUP_ID_LEN];
+	/* A job builds on it: it gets its tombstone and is hidden, its roots
+	 * count until it is dropped again with ${hidden}. */
+	bool held;
+	bool hidden;
+};
+
 /**
- * ledger_commit(s, m, e): the roots were found.  Sets id, seq and time (the
- * later of now and what m->time says).  Returns when manifest and index are
- * durable, or nothing of it happened; the session is over in any case, but
- * still the caller's to end.  ERR_MISSING, ERR_NOSPC, ERR_CLOSED, ERR_SYS.
+ * ledger_commit(s, m, d, n, e): the roots were found.  Sets id, seq and time
+ * (the later of now and what m->time says); in the same batch the ${n} backups
+ * of ${d} are dropped.  Returns when manifest, tombstones and index are
+ * durable, or nothing of it happened.  If the manifest is not incomplete the
+ * session is over in any case, but still the caller's to end.  ERR_MISSING,
+ * ERR_NOENT (one to drop is not there), ERR_NOSPC, ERR_CLOSED, ERR_SYS.
  */
-int ledger_commit(struct ledger_session *s, struct manifest *m, struct err *e);
+int ledger_commit(struct ledger_session *s, struct manifest *m,
+    const struct ledger_drop *d, unsigned n, struct err *e);
+
+/** ledger_drop(l, d, n, e): the same without a manifest and a session. */
+int ledger_drop(
+    struct ledger *l, const struct ledger_drop *d, unsigned n, struct err *e);
+
+/**
+ * Moving a session's start (rule 8).  ledger_turn(s): from here on answers are
+ * given as to a session that begins now; returns that start.  Whoever calls it
+ * sees to it that no answer is on its way.  ledger_advance(s, start): all that
+ * was answered before is held by a committed manifest: the horizon may pass.
+ */
+uint64_t ledger_turn(struct ledger_session *s);
+void ledger_advance(struct ledger_session *s, uint64_t start);
+
+/*
+ * What the reclaimer asks of the ledger.  Each call waits for the batch that
+ * decides; it closes at once when nobody ingests.  ERR_CLOSED when the ledger
+ * stops.
+ */
+
+/** ledger_horizon(l): stamps below it may be removed.  ledger_sessions(l):
+ * how many there are. */
+uint64_t ledger_horizon(struct ledger *l);
+
+/* A dying key; of a node, its children. */
+struct ledger_dying {
+	struct id id;
+	uint64_t stamp;
+	struct id *children; /* the caller's; no holes */
+	unsigned nchildren;
+};
+
+struct ledger_removed {
+	uint64_t entries;
+	uint64_t bytes; /* of records that died */
+};
+
+/** ledger_remove(l, d, n, out): remove those that are due (rule 4), take away
+ * the keys of those that are not dying any more; the rest stays. */
+int ledger_remove(struct ledger *l, const struct ledger_dying *d, unsigned n,
+    struct ledger_removed *out);
+
+/* A record that was copied. */
+struct ledger_move {
+	struct id id;
+	uint8_t kind; /* RECORD_CHUNK, _NODE or _MANIFEST */
+	struct place from;
+	struct place to;
+};
+
+/** ledger_copy(l, domain, r, payload, out): append a record for a move, to a
+ * pack of the ledger's own.  ledger_move(l, m, n): each entry that still names
+ * ${from} names ${to}. */
+int ledger_copy(struct ledger *l, uint32_t domain, struct record *r,
+    const void *payload, struct place *out);
+int ledger_move(struct ledger *l, const struct ledger_move *m, unsigned n);
+
+/** ledger_damaged(l, id, place): a read failed and a fresh look-up still names
+ * ${place}: flag the entry if it still does (rule 21). */
+int ledger_damaged(
+    struct ledger *l, const struct id *id, const struct place *place);
+
+/** ledger_retire(l): packs that nobody writes to are sealed with the next
+ * batch, the meta packs too, so that they can be reclaimed. */
+int ledger_retire(struct ledger *l);
+
+/** ledger_forget(l, packs, n): those without live bytes are marked dead, and
+ * may be unlinked when this returns (rule 12); ${packs} is zeroed where one is
+ * not.  ledger_gone(l, packs, n): they are unlinked. */
+int ledger_forget(struct ledger *l, uint32_t *packs, unsigned n);
+int ledger_gone(struct ledger *l, const uint32_t *packs, unsigned n);
 
 struct ledger_status {
 	uint64_t published;

@@ -11,7 +11,7 @@
  *
  * Every batch is written with the WAL synced: what is published is durable.
  */
-#include "repo/store/ledger_impl.h"
+#include "repo/store/ledger_closing.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,6 @@
 
 #include "proto/base/io.h"
 #include "proto/base/log.h"
-#include "repo/store/pack_counts.h"
 
 enum {
 	GRANT = 1024,    /* pack numbers at a time */
@@ -28,36 +27,28 @@ enum {
 	GET_MANY = 1024
 };
 
-/* What one batch does to one id. */
-struct change {
-	struct index_entry op;
-	int64_t refs_before;
-	bool fresh;
-};
-
-/* The work on one batch. */
-struct closing {
-	struct ledger *l;
-	struct batch *b;
-	struct ledger_writer **writers; /* as of the swap */
-	unsigned nwriters;
-	struct idmap changes; /* struct change */
-	struct pack_counts live;
-	uint64_t unique_raw;
-	struct index_batch *ib;
-};
-
-/*
- * There is no way on: what is durable is unknown.  The store is built to be
- * killed at any point, and opening it again finds out.
- */
-static _Noreturn void
-fatal(const char *what)
+_Noreturn void
+ledger_fatal(const char *what)
 {
 	log_error("%s; the daemon ends, so that its next start can find out "
 		  "what is on disk",
 	    what);
 	_exit(1);
+}
+
+/* Packs that nobody writes to now, and the meta packs, are to be sealed. */
+static void
+retire(struct ledger *l)
+{
+	for (struct ledger_writer *w = l->writers; w != NULL; w = w->next) {
+		if (w->busy && !w->copies)
+			continue;
+		pack_finish(w->w);
+		w->finished = true;
+		w->busy = false;
+	}
+	l->meta = NULL;
+	l->retire = false;
 }
 
 static void
@@ -72,6 +63,8 @@ swap(struct closing *c)
 	c->b = l->open;
 	l->closing = c->b;
 	l->open = batch_new(c->b->number + 1);
+	if (l->retire)
+		retire(l);
 	for (w = l->writers; w != NULL; w = w->next)
 		n++;
 	c->writers = xcalloc(n + 1, sizeof(struct ledger_writer *));
@@ -105,8 +98,8 @@ sync_main(void *arg)
 }
 
 /* All writers at once: on hard disks the syncs then share their seeks. */
-static int
-sync_writers(struct ledger_writer **w, unsigned n)
+int
+ledger_sync_writers(struct ledger_writer **w, unsigned n)
 {
 	struct sync_job *jobs = xcalloc(n + 1, sizeof(*jobs));
 	int rc = 0;
@@ -131,12 +124,22 @@ sync_writers(struct ledger_writer **w, unsigned n)
 	return rc;
 }
 
-static struct change *
-change_of(struct closing *c, const struct id *id)
+struct change *
+closing_change(struct closing *c, const struct id *id)
 {
 	bool fresh;
 
 	return idmap_add(&c->changes, id, &fresh);
+}
+
+void
+closing_unref(struct closing *c, const struct id *id)
+{
+	struct change *ch = closing_change(c, id);
+
+	ch->op.refs--;
+	ch->op.stamp = c->b->number;
+	ch->dying = true;
 }
 
 /* One put against what the index holds. */
@@ -144,7 +147,7 @@ static void
 resolve_put(struct closing *c, const struct id *id, const struct pending *p,
     const struct index_entry *cur)
 {
-	struct change *ch = change_of(c, id);
+	struct change *ch = closing_change(c, id);
 
 	ch->op.stamp = c->b->number;
 	ch->refs_before = cur->refs;
@@ -174,7 +177,7 @@ resolve_put(struct closing *c, const struct id *id, const struct pending *p,
 	/* The table may move: ${ch} is not used from here on. */
 	for (unsigned i = 0; i < p->nchildren; i++)
 		if (!id_is_hole(&p->children[i]))
-			change_of(c, &p->children[i])->op.refs++;
+			closing_change(c, &p->children[i])->op.refs++;
 }
 
 static int
@@ -211,113 +214,6 @@ resolve(struct closing *c)
 	return rc;
 }
 
-/* A root that is to be referenced is there, in this batch or before it. */
-static int
-root_present(struct closing *c, const struct id *root)
-{
-	const struct change *ch = idmap_find(&c->changes, root);
-	struct index_entry cur;
-	int rc;
-
-	if (ch != NULL && ch->op.place.pack != 0)
-		return 0;
-	rc = index_get(c->l->index, root, &cur);
-	if (rc == ERR_NOENT || (rc == 0 && (cur.flags & INDEX_DAMAGED) != 0))
-		return ERR_MISSING;
-	return rc;
-}
-
-static void
-commit_one(struct closing *c, struct commit *k)
-{
-	struct ledger *l = c->l;
-	struct manifest *m = k->m;
-	struct record r = { .kind = RECORD_MANIFEST };
-	struct ledger_writer *meta;
-	uint64_t now = (uint64_t)time(NULL);
-	int rc;
-
-	pthread_mutex_lock(&l->mu);
-	if (l->meta == NULL || l->meta->bad)
-		l->meta = ledger_writer_new(l, PACK_META, 0);
-	meta = l->meta;
-	k->why = k->session->over;
-	pthread_mutex_unlock(&l->mu);
-	if (k->why.code != 0)
-		return;
-	for (unsigned i = 0; i < m->nvolumes; i++) {
-		if (id_is_hole(&m->volume[i].root))
-			continue;
-		rc = root_present(c, &m->volume[i].root);
-		if (rc == ERR_SYS)
-			fatal("the index cannot be read");
-		if (rc != 0) {
-			err_set(&k->why, rc,
-			    "the root of volume %s is not in "
-			    "the repository",
-			    m->volume[i].name);
-			return;
-		}
-	}
-	random_bytes(m->id, sizeof(m->id));
-	m->seq = ++l->sequence;
-	if (m->time < now)
-		m->time = now;
-	manifest_print(m, &k->payload);
-	memcpy(r.id.b, m->id, sizeof(m->id));
-	r.raw_len = r.stored_len = (uint32_t)k->payload.len;
-	rc = pack_append(meta->w, &r, k->payload.data, &k->place);
-	if (rc != 0) {
-		k->place.pack = 0;
-		if (rc == ERR_SYS)
-			meta->bad = true;
-		err_set(&k->why, rc,
-		    rc == ERR_NOSPC
-			? "the repository is full: free space on its volume"
-			: "the manifest could not be written; see the "
-			  "daemon's log");
-	}
-}
-
-/* Appends the manifests and makes them durable.  Their trees are: every pack
- * that this batch or an earlier one names was synced before. */
-static int
-commit_all(struct closing *c)
-{
-	struct ledger_writer *meta;
-	bool any = false;
-
-	for (struct commit *k = c->b->commits; k != NULL; k = k->next) {
-		commit_one(c, k);
-		any |= k->place.pack != 0;
-	}
-	if (!any)
-		return 0;
-	pthread_mutex_lock(&c->l->mu);
-	meta = c->l->meta;
-	pthread_mutex_unlock(&c->l->mu);
-	return sync_writers(&meta, 1);
-}
-
-/* What a committed manifest does to the index. */
-static void
-commit_apply(struct closing *c)
-{
-	for (struct commit *k = c->b->commits; k != NULL; k = k->next) {
-		struct id id = { { 0 } };
-
-		if (k->why.code != 0)
-			continue;
-		memcpy(id.b, k->m->id, sizeof(k->m->id));
-		for (unsigned i = 0; i < k->m->nvolumes; i++)
-			if (!id_is_hole(&k->m->volume[i].root))
-				change_of(c, &k->m->volume[i].root)->op.refs++;
-		index_batch_backup(
-		    c->ib, &id, &k->place, k->payload.data, k->payload.len);
-		pack_counts_add(&c->live, &k->place, 1);
-	}
-}
-
 static void
 write_changes(struct closing *c)
 {
@@ -329,7 +225,8 @@ write_changes(struct closing *c)
 		index_batch_merge(c->ib, id, &ch->op);
 		/* Whatever was stamped and has no reference may be due for
 		 * removal one day (rule 19). */
-		if (ch->op.stamp != 0 && ch->refs_before + ch->op.refs == 0)
+		if (ch->dying ||
+		    (ch->op.stamp != 0 && ch->refs_before + ch->op.refs == 0))
 			index_batch_dying(c->ib, c->b->number, id);
 	}
 }
@@ -400,13 +297,13 @@ write_batch(struct closing *c)
 	write_packs(c);
 	index_batch_number(c->ib, INDEX_PUBLISHED, c->b->number);
 	index_batch_number(c->ib, INDEX_SEQUENCE, l->sequence);
-	index_batch_number(
-	    c->ib, INDEX_UNIQUE_RAW, l->unique_raw + c->unique_raw);
+	index_batch_number(c->ib, INDEX_UNIQUE_RAW,
+	    (uint64_t)((int64_t)l->unique_raw + c->unique_raw));
 	if (grant)
 		index_batch_number(
 		    c->ib, INDEX_NUMBERS_END, l->numbers_end + GRANT);
 	if (index_batch_write(c->ib, true) != 0)
-		fatal("the index could not be written");
+		ledger_fatal("the index could not be written");
 	if (grant) {
 		l->numbers_end += GRANT;
 		packs_number_from(l->packs, 0, (uint32_t)l->numbers_end);
@@ -433,13 +330,13 @@ writers_sweep(struct ledger *l)
 }
 
 static void
-commits_tell(struct ledger *l, struct batch *b)
+requests_tell(struct ledger *l, struct batch *b)
 {
-	for (struct commit *k = b->commits, *next; k != NULL; k = next) {
+	for (struct request *k = b->requests, *next; k != NULL; k = next) {
 		next = k->next; /* gone as soon as its owner runs */
 		k->done = true;
 	}
-	b->commits = NULL;
+	b->requests = NULL;
 	pthread_cond_broadcast(&l->done);
 }
 
@@ -450,40 +347,11 @@ publish(struct closing *c)
 
 	pthread_mutex_lock(&l->mu);
 	l->published = c->b->number;
-	l->unique_raw += c->unique_raw;
+	l->unique_raw = (uint64_t)((int64_t)l->unique_raw + c->unique_raw);
 	l->closing = NULL;
-	commits_tell(l, c->b);
+	requests_tell(l, c->b);
 	writers_sweep(l);
 	pthread_mutex_unlock(&l->mu);
-}
-
-/* Rule 10: a manifest that may be on disk though its commit failed would come
- * back at the next start; a durable tombstone keeps it away. */
-static void
-bury_manifests(struct closing *c)
-{
-	struct ledger *l = c->l;
-	struct ledger_writer *meta = NULL;
-
-	for (struct commit *k = c->b->commits; k != NULL; k = k->next) {
-		struct record r = { .kind = RECORD_TOMBSTONE };
-		struct place place;
-
-		if (k->place.pack == 0)
-			continue;
-		if (meta == NULL) {
-			pthread_mutex_lock(&l->mu);
-			if (l->meta->bad)
-				l->meta = ledger_writer_new(l, PACK_META, 0);
-			meta = l->meta;
-			pthread_mutex_unlock(&l->mu);
-		}
-		memcpy(r.id.b, k->m->id, sizeof(k->m->id));
-		if (pack_append(meta->w, &r, NULL, &place) != 0)
-			fatal("a failed commit could not be undone");
-	}
-	if (meta != NULL && sync_writers(&meta, 1) != 0)
-		fatal("a failed commit could not be undone");
 }
 
 /*
@@ -505,7 +373,7 @@ throw_away(struct closing *c, int code)
 	log_error("a sync failed: %zu pending records are thrown away, all "
 		  "running backups end",
 	    c->b->ops.n + l->open->ops.n);
-	bury_manifests(c);
+	closing_bury(c);
 	/* The gate: nobody is between appending and queueing. */
 	pthread_rwlock_wrlock(&l->gate);
 	pthread_mutex_lock(&l->mu);
@@ -517,18 +385,19 @@ throw_away(struct closing *c, int code)
 	for (struct ledger_writer *w = l->writers; w != NULL; w = w->next)
 		if (w->bad && !w->poisoned) {
 			if (pack_poison(w->w) != 0)
-				fatal("a pack whose sync failed could not be "
-				      "renamed");
+				ledger_fatal(
+				    "a pack whose sync failed could not be "
+				    "renamed");
 			w->poisoned = true;
 		}
-	for (struct commit *k = c->b->commits; k != NULL; k = k->next)
+	for (struct request *k = c->b->requests; k != NULL; k = k->next)
 		if (k->why.code == 0)
 			k->why = why;
-	for (struct commit *k = l->open->commits; k != NULL; k = k->next)
+	for (struct request *k = l->open->requests; k != NULL; k = k->next)
 		k->why = why;
 	l->closing = NULL;
-	commits_tell(l, c->b);
-	commits_tell(l, l->open);
+	requests_tell(l, c->b);
+	requests_tell(l, l->open);
 	fresh = batch_new(l->open->number + 1);
 	batch_free(l->open);
 	l->open = fresh;
@@ -549,14 +418,14 @@ ledger_close(struct ledger *l)
 	idmap_init(&c.changes, sizeof(struct change));
 	pack_counts_init(&c.live);
 	c.ib = index_batch_new(l->index);
-	rc = sync_writers(c.writers, c.nwriters);
+	rc = ledger_sync_writers(c.writers, c.nwriters);
 	if (rc == 0) {
 		if (resolve(&c) != 0)
-			fatal("the index cannot be read");
-		rc = commit_all(&c);
+			ledger_fatal("the index cannot be read");
+		rc = closing_commit(&c);
 	}
 	if (rc == 0) {
-		commit_apply(&c);
+		closing_apply(&c);
 		write_batch(&c);
 		publish(&c);
 	} else {

@@ -21,21 +21,54 @@ struct pending {
 	uint8_t flags;
 };
 
-/* On the stack of who waits in ledger_commit. */
-struct commit {
-	struct commit *next;
-	struct ledger_session *session;
+enum request_kind {
+	REQUEST_COMMIT, /* also a drop without a manifest */
+	REQUEST_REMOVE,
+	REQUEST_MOVE,
+	REQUEST_DAMAGED,
+	REQUEST_FORGET,
+	REQUEST_GONE,
+	REQUEST_RETIRE
+};
+
+/* A backup that is being dropped. */
+struct drop_work {
+	struct ledger_drop drop;
+	struct index_backup backup;
+	struct buf data; /* its manifest */
 	struct manifest *m;
-	struct place place; /* once appended; pack 0 before */
-	struct buf payload;
-	struct err why; /* code 0: committed */
+	struct place tombstone; /* once appended; pack 0 before */
+};
+
+/* On the stack of who waits for it. */
+struct request {
+	struct request *next;
+	enum request_kind kind;
+	struct err why; /* code 0: it was done */
 	bool done;      /* guarded by mu */
+
+	/* REQUEST_COMMIT */
+	struct ledger_session *session; /* or NULL */
+	struct manifest *m;             /* or NULL */
+	struct place place;             /* once appended; pack 0 before */
+	struct buf payload;
+	struct drop_work *drops;
+	unsigned ndrops;
+
+	/* The others. */
+	const struct ledger_dying *dying;
+	struct ledger_removed *removed;
+	const struct ledger_move *moves;
+	struct id id;
+	uint32_t *packs;
+	unsigned n;
 };
 
 struct batch {
 	uint64_t number;
-	struct idmap ops;       /* struct pending */
-	struct commit *commits; /* newest first */
+	struct idmap ops;         /* struct pending */
+	struct request *requests; /* newest first */
+	bool urgent;              /* somebody waits who should not */
 	uint64_t bytes;
 	uint64_t opened_ms; /* of its first operation; 0: none yet */
 };
@@ -47,6 +80,7 @@ struct ledger_writer {
 	struct pack_writer *w;
 	uint32_t domain;
 	bool meta;
+	bool copies;     /* what the reclaimer moves goes here */
 	bool busy;       /* a session has it; guarded by mu */
 	bool finished;   /* no more appends; guarded by mu */
 	bool sealing;    /* was finished at the last swap; the thread's */
@@ -89,6 +123,7 @@ struct ledger {
 	uint64_t slot_free_after[LEDGER_SESSIONS_MAX];
 	struct ledger_writer *writers;
 	struct ledger_writer *meta; /* the one new nodes go to */
+	bool retire; /* packs are to be sealed at the next swap */
 	bool stopping;
 
 	/* The thread's own. */
@@ -102,6 +137,16 @@ void batch_free(struct batch *b);
 /** ledger_writer_new(l, type, domain): mu is held; it is in l->writers. */
 struct ledger_writer *ledger_writer_new(
     struct ledger *l, enum pack_type type, uint32_t domain);
+
+/** ledger_meta(l): the writer of nodes and manifests; mu is held. */
+struct ledger_writer *ledger_meta(struct ledger *l);
+
+/** ledger_horizon_locked(l): as ledger_horizon; mu is held. */
+uint64_t ledger_horizon_locked(const struct ledger *l);
+
+/** ledger_touch(l): the open batch holds something: it closes in time.  mu is
+ * held. */
+void ledger_touch(struct ledger *l);
 
 /** ledger_close(l): close the open batch, whatever is in it.  The thread. */
 void ledger_close(struct ledger *l);

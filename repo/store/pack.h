@@ -28,9 +28,10 @@ struct place {
 };
 
 enum pack_state {
-	PACK_OPEN,    /* being written, or left so by a crash */
-	PACK_SEALED,  /* has its footer */
-	PACK_POISONED /* a sync failed: good up to ${durable} only */
+	PACK_OPEN,     /* being written, or left so by a crash */
+	PACK_SEALED,   /* has its footer */
+	PACK_POISONED, /* a sync failed: good up to ${durable} only */
+	PACK_DEAD      /* nothing in it lives; may be unlinked already */
 };
 
 struct pack_info {

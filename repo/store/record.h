@@ -24,6 +24,7 @@ enum {
 	RECORD_HEADER_LEN = 64,
 	RECORD_STORED_MAX = CHUNK_SIZE_MAX + 4096, /* not of a footer */
 	RECORD_MANIFEST_MAX = 1 << 20,
+	RECORD_TOMBSTONE_LEN = 8, /* the packs that hold its manifest */
 	PACK_HEADER_LEN = 128,
 	PACK_TRAILER_LEN = 32,
 	PACK_ENTRY_LEN = 48,

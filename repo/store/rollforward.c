@@ -100,6 +100,16 @@ pack_find(struct roll *r, uint32_t number)
 	    : bsearch(&key, r->pack, r->nlisted, sizeof(*r->pack), by_number);
 }
 
+static void
+live_add(struct roll *r, const struct place *place, int sign)
+{
+	struct tail_pack *p = pack_find(r, place->pack);
+
+	if (p != NULL)
+		p->live +=
+		    sign * (int64_t)(RECORD_HEADER_LEN + place->stored_len);
+}
+
 static int
 see_listed(void *arg, const struct pack_info *info)
 {
@@ -183,6 +193,20 @@ pack_look(struct roll *r, struct tail_pack *p)
 	return 0;
 }
 
+/* Nothing in it lives, and it was about to be unlinked (rule 12). */
+static int
+bury_pack(struct roll *r, struct tail_pack *p)
+{
+	int rc = p->present ? volume_remove(r->volume, p->info.number) : 0;
+
+	if (rc != 0)
+		return err_set(
+		    r->e, rc, "pack %08x cannot be removed", p->info.number);
+	index_batch_pack_remove(r->batch, p->info.number);
+	p->present = false;
+	return 0;
+}
+
 static void
 sort_packs(struct roll *r)
 {
@@ -207,6 +231,12 @@ look_at_packs(struct roll *r)
 	for (size_t i = 0; i < r->npacks; i++) {
 		struct tail_pack *p = &r->pack[i];
 
+		if (p->listed && p->info.state == PACK_DEAD) {
+			rc = bury_pack(r, p);
+			if (rc != 0)
+				return rc;
+			continue;
+		}
 		if (!p->present)
 			return err_set(r->e, ERR_CORRUPT,
 			    "pack %08x is missing. If it is lost, run "
@@ -246,14 +276,12 @@ present(struct roll *r, const struct id *id)
 static int
 put(struct roll *r, const struct id *id, const struct index_entry *op)
 {
-	struct tail_pack *p = pack_find(r, op->place.pack);
 	bool fresh;
 
 	idmap_add(&r->lot, id, &fresh);
 	index_batch_merge(r->batch, id, op);
 	index_batch_dying(r->batch, r->stamp, id);
-	if (p != NULL)
-		p->live += RECORD_HEADER_LEN + (int64_t)op->place.stored_len;
+	live_add(r, &op->place, 1);
 	return r->lot.n >= LOT ? flush(r) : 0;
 }
 
@@ -442,25 +470,27 @@ count_roots(struct roll *r, const struct manifest *m, int sign)
 	return 0;
 }
 
+/* Deleted since, or hidden when it was and nobody builds on it any more. */
 static int
-see_backup(void *arg, const struct id *id, const struct place *place,
-    const void *data, size_t len)
+see_backup(void *arg, const struct index_backup *b)
 {
 	struct roll *r = arg;
 	struct manifest *m;
 	bool fresh;
-	int rc = 0;
+	int rc;
 
-	(void)place;
-	idmap_add(&r->backups, id, &fresh);
-	if (r->tombs.n == 0 || idmap_find(&r->tombs, id) == NULL)
+	idmap_add(&r->backups, &b->id, &fresh);
+	if (!b->hidden &&
+	    (r->tombs.n == 0 || idmap_find(&r->tombs, &b->id) == NULL))
 		return 0;
 	m = xmalloc(sizeof(*m));
-	rc = manifest_parse(data, len, m, r->e);
+	rc = manifest_parse(b->manifest, b->len, m, r->e);
 	if (rc == 0)
 		rc = count_roots(r, m, -1);
-	if (rc == 0)
-		index_batch_backup_remove(r->batch, id);
+	if (rc == 0) {
+		index_batch_backup_remove(r->batch, &b->id);
+		live_add(r, &b->place, -1);
+	}
 	r->ndropped++;
 	free(m);
 	return rc;
@@ -469,7 +499,6 @@ see_backup(void *arg, const struct id *id, const struct place *place,
 static int
 put_manifest(struct roll *r, struct tail_manifest *t)
 {
-	struct tail_pack *p = pack_find(r, t->place.pack);
 	struct manifest *m;
 	bool fresh;
 	int rc;
@@ -483,11 +512,12 @@ put_manifest(struct roll *r, struct tail_manifest *t)
 	if (rc == 0)
 		rc = count_roots(r, m, 1);
 	if (rc == 0) {
-		index_batch_backup(r->batch, &t->id, &t->place, t->payload.data,
-		    t->payload.len);
-		if (p != NULL)
-			p->live +=
-			    RECORD_HEADER_LEN + (int64_t)t->place.stored_len;
+		index_batch_backup(r->batch,
+		    &(struct index_backup){ .id = t->id,
+			.place = t->place,
+			.manifest = t->payload.data,
+			.len = t->payload.len });
+		live_add(r, &t->place, 1);
 		if (m->seq > r->sequence)
 			r->sequence = m->seq;
 		r->ncommitted++;

@@ -90,15 +90,13 @@ struct tell {
 };
 
 static int
-tell_backup(void *arg, const struct id *id, const struct place *place,
-    const void *data, size_t len)
+tell_backup(void *arg, const struct index_backup *b)
 {
 	struct tell *t = arg;
 	int rc;
 
-	(void)place;
-	rc = manifest_parse(data, len, t->m, t->e);
-	if (rc == 0 && memcmp(t->m->id, id->b, sizeof(t->m->id)) != 0)
+	rc = manifest_parse(b->manifest, b->len, t->m, t->e);
+	if (rc == 0 && memcmp(t->m->id, b->id.b, sizeof(t->m->id)) != 0)
 		rc = err_set(t->e, ERR_CORRUPT, "its id is another's");
 	if (rc != 0) {
 		err_prefix(t->e, "a manifest in the index");
