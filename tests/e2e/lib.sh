@@ -126,6 +126,7 @@ start_daemon() {
 	[ ! -e "$repo.port" ] || port=$(cat "$repo.port")
 	daemon_starts=$((daemon_starts + 1))
 	daemon_log=$repo.$daemon_starts.log
+	: >"$daemon_log"
 	"$BIN/backstayd" "$repo" --listen "127.0.0.1:$port" "$@" \
 		>"$daemon_log" 2>&1 &
 	daemon_pid=$!
