@@ -37,6 +37,7 @@ struct sender {
 	struct hasher *hasher;
 	struct codec *codec;
 	uint8_t *packed;  /* one chunk, compressed */
+	size_t put_max;   /* of one PUT */
 	uint64_t counted; /* of the lane's traffic, in the job's counter */
 	struct leaf leaf[LEAVES_MAX];
 	struct leaf *ahead[AHEAD_MAX]; /* oldest first */
@@ -458,7 +459,7 @@ put_chunks(struct sender *s, struct window *w, struct err *e)
 		c.stored_len =
 		    c.codec == CODEC_PLAIN ? c.raw_len : (uint32_t)packed;
 		if (b != NULL &&
-		    len + MSG_CHUNK_HEADER_LEN + c.stored_len > MSG_PUT_BYTES) {
+		    len + MSG_CHUNK_HEADER_LEN + c.stored_len > s->put_max) {
 			rc = end_put(s, len, e);
 			if (rc != 0)
 				return rc;
@@ -615,6 +616,11 @@ backup_lane(struct job_lane *l, void *arg, struct err *e)
 	s->hasher = hasher_new(b->job.has_key ? b->job.hash_key : NULL);
 	s->codec = codec_new(b->compression);
 	s->packed = xmalloc(b->chunk_size);
+	/* So that a limited lane is never silent for long. */
+	s->put_max = MSG_PUT_BYTES;
+	if (s->job->rate.bytes_per_s > 0 &&
+	    s->job->rate.bytes_per_s < s->put_max)
+		s->put_max = (size_t)s->job->rate.bytes_per_s;
 	/* Large leaves are not taken ahead: other lanes would idle. */
 	s->ahead_max = AHEAD_BYTES / NODE_FANOUT / b->chunk_size;
 	if (s->ahead_max > AHEAD_MAX)

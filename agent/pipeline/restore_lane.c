@@ -237,8 +237,9 @@ got_read_done(struct receiver *s, const struct hot_ask *a,
 	int rc;
 
 	if (f->type == MSG_ERROR) {
+		/* It names the slice, which may be any of them. */
 		hot_error(&s->hot, f, e);
-		return at_slice(s, a->volume, a->index, e);
+		return err_prefix(e, "disk %s", s->r->volume[a->volume].name);
 	}
 	rc = msg_read_done_parse(f->payload, f->len, &ndata, e);
 	if (rc != 0)
