@@ -256,13 +256,21 @@ sed 's/^/# /' "$dir/expect.err"
 [ "$(nbackups huge)" = 0 ] || fail "a backup was made of half a disk"
 restore kvm11 keep@latest --disk "vda=$dir/k.raw"
 same_bytes "$dir/keep" "$dir/k.raw"
+# What it keeps back is enough to start over with.
+kill_daemon
+start_daemon
+restore kvm11 keep@latest --disk "vda=$dir/k.raw" --force
+same_bytes "$dir/keep" "$dir/k.raw"
 # To the last byte: what the daemon keeps back for itself is gone as well.
 head -c 400M /dev/zero >"$dir/nas/ballast2" 2>/dev/null
 refused "full|space|room" kvm11 backup -q huge --disk "vda=$dir/huge"
 sed 's/^/# /' "$dir/expect.err"
 restore kvm11 keep@latest --disk "vda=$dir/k.raw" --force
 same_bytes "$dir/keep" "$dir/k.raw"
+kill_daemon
+expect_fail 1 "No space left" "$daemon" "$repo" --no-ssh
 rm "$dir/nas/ballast2" "$dir/nas/ballast"
+start_daemon
 put_noise "$dir/keep" 0 $mib small
 backup kvm11 keep --disk "vda=$dir/keep"
 backup kvm11 huge --disk "vda=$dir/huge"
