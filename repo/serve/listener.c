@@ -169,6 +169,8 @@ open_all(struct listener *l, const struct listener_options *o, struct err *e)
 	int rc;
 
 	snprintf(every, sizeof(every), "%d", LANE_SSH_PORT);
+	/* That of a daemon that was killed would mislead. */
+	unlinkat(l->dirfd, "port", 0);
 	if (n > LISTEN_MAX)
 		return err_set(
 		    e, ERR_INVAL, "more than %d addresses", LISTEN_MAX);
