@@ -155,10 +155,12 @@ lint: deps
 tidy: $(TIDY)
 
 # Behind the object, so that a changed header is looked at again.
-build/tidy/%.ok: %.c $(B)/%.o .clang-tidy
+build/tidy/%.ok: %.c $(B)/%.o .clang-tidy tests/.clang-tidy \
+		tests/lint/analyzer.h
 	@mkdir -p $(@D)
 	@$(if $(V),,echo "  TIDY $<")
 	$(Q)clang-tidy-14 --quiet $< -- -std=c11 -I. -D_GNU_SOURCE \
+		$(if $(filter-out proto/base/err.c proto/base/log.c,$<),-include tests/lint/analyzer.h) \
 		2>build/tidy/$*.err || { cat build/tidy/$*.err; exit 1; }
 	@touch $@
 

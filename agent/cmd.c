@@ -8,6 +8,12 @@
 
 #include "proto/base/json.h"
 
+/*
+ * A lane slower than this might not empty its buffers before the other end
+ * takes it for dead (LANE_STALL_MS).
+ */
+enum { LANE_RATE_MIN = 64 << 10 };
+
 /* Some of it was said by the other end: nothing may steer the terminal. */
 static void
 say(const char *text)
@@ -143,9 +149,11 @@ cmd_common_option(
 		c->lanes = (unsigned)n;
 		break;
 	default:
-		if (size_parse(arg, &c->bwlimit) != 0 || c->bwlimit == 0)
+		if (size_parse(arg, &c->bwlimit) != 0 ||
+		    c->bwlimit < LANE_RATE_MIN)
 			return cmd_misuse(cmd,
-			    "--bwlimit %.40s: say bytes a second, as in 200M",
+			    "--bwlimit %.40s: say bytes a second, as in 200M, "
+			    "and at least 64K",
 			    arg);
 	}
 	return EXIT_DONE;
@@ -159,6 +167,8 @@ cmd_common_end(struct cmd_common *c, const char *cmd)
 	if (c->repo == NULL)
 		return cmd_misuse(cmd,
 		    "no repository: say --repo URL or set BACKSTAY_AGENT_REPO");
+	if (c->bwlimit > 0 && c->lanes > c->bwlimit / LANE_RATE_MIN)
+		c->lanes = (unsigned)(c->bwlimit / LANE_RATE_MIN);
 	if (repo_url_parse(c->repo, &c->url, &e) != 0)
 		return cmd_misuse(cmd, "%s", e.text);
 	if (identity_init(&c->id, &e) != 0)

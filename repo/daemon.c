@@ -20,7 +20,8 @@
 
 enum {
 	STOP_MS = 9000, /* of the ten seconds that a stop may take */
-	BLOCK_CACHE = 32 << 20
+	BLOCK_CACHE = 32 << 20,
+	JOINED_READ = 8 << 20 /* of each lane, by the store */
 };
 
 static const char usage_text[] =
@@ -140,6 +141,25 @@ read_host_key(struct daemon *d, struct err *e)
 	return 0;
 }
 
+/* There are secrets and guests' data below: nobody else's business. */
+static int
+tighten(int fd, const char *dir, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && (st.st_mode & 077) == 0)
+		return 0;
+	if (fchmod(fd, 0700) == -1) {
+		err_set(e, ERR_SYS,
+		    "%s: others may look into it, and its mode cannot be "
+		    "changed: %s",
+		    dir, strerror(errno));
+		return log_sys("%s: chmod", dir);
+	}
+	log_info("%s: others could look into it; its mode is 0700 now", dir);
+	return 0;
+}
+
 static int
 open_folders(struct daemon *d, const char *dir, struct err *e)
 {
@@ -155,7 +175,7 @@ open_folders(struct daemon *d, const char *dir, struct err *e)
 		    "%s/keys: %s; `backstay init` makes a repository with its "
 		    "keys",
 		    dir, strerror(errno));
-	return 0;
+	return tighten(d->dirfd, dir, e);
 }
 
 static int
@@ -212,7 +232,8 @@ say_memory(const struct daemon *d)
 	uint64_t chunk = store_format(d->srv.store)->chunk_size, lane;
 	char a[16], b[16], c[16];
 
-	lane = LANE_WINDOW + 2 * FRAME_PAYLOAD_MAX + LANE_FLUSH_LEN + 4 * chunk;
+	lane = LANE_WINDOW + 2 * FRAME_PAYLOAD_MAX + LANE_FLUSH_LEN +
+	    JOINED_READ + 4 * chunk;
 	log_info("memory: at most %s for %d lanes of up to %s, %s of block "
 		 "cache for the index",
 	    size_print(SERVE_LANES_MAX * lane, a), SERVE_LANES_MAX,

@@ -5,234 +5,15 @@
  * the parent's leaves are asked for some leaves ahead.  So no round trip is
  * waited for where the network is not the limit.
  */
-#include "agent/pipeline/backup_leaf.h"
+#include "agent/pipeline/backup_sender.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/pipeline/hot.h"
-#include "proto/base/log.h"
-#include "proto/codec.h"
-
-enum {
-	AHEAD_MAX = 4,              /* leaves whose parent was asked for */
-	AHEAD_BYTES = 64 << 20,     /* and what they may cover together */
-	LEAVES_MAX = AHEAD_MAX + 3, /* and those that the windows are in */
-	ATTEMPTS = 3
-};
-
-/* A leaf to be sent again: the store lacked children of it. */
-struct redo {
-	unsigned volume;
-	unsigned attempt;
-	uint64_t index;
-	uint8_t force[NODE_FANOUT / 8];
-};
-
-struct sender {
-	struct backup *b;
-	struct job *job;
-	struct hot hot;
-	struct hasher *hasher;
-	struct codec *codec;
-	uint8_t *packed;  /* one chunk, compressed */
-	uint64_t counted; /* of the lane's traffic, in the job's counter */
-	struct leaf leaf[LEAVES_MAX];
-	struct leaf *ahead[AHEAD_MAX]; /* oldest first */
-	unsigned nahead;
-	unsigned ahead_max;
-	bool exhausted; /* the cursor is */
-	struct leaf *cur;
-	struct window window[2];
-	struct redo redo[HOT_MAX + 2]; /* from each node under way */
-	unsigned nredo;
-};
+enum { AHEAD_BYTES = 64 << 20 }; /* what the leaves ahead may cover together */
 
 static const struct id hole;
-
-static struct lane *
-wire(struct sender *s)
-{
-	return s->hot.lane;
-}
-
-static void
-count(atomic_uint_fast64_t *c, uint64_t n)
-{
-	atomic_fetch_add_explicit(c, n, memory_order_relaxed);
-}
-
-/* Where a node is, for a person. */
-static int
-node_failed(struct sender *s, const struct hot_ask *a, struct err *e)
-{
-	uint64_t off = a->index * node_span(a->level) * s->b->chunk_size;
-
-	return err_prefix(e, "disk %s at byte %llu",
-	    s->b->volume[a->volume].name, (unsigned long long)off);
-}
-
-static int
-send_node(struct sender *s, unsigned volume, uint64_t index,
-    const struct node *n, unsigned attempt, struct err *e)
-{
-	struct hot_ask *a = hot_ask(&s->hot, MSG_NODE_DONE);
-	uint8_t body[NODE_LEN_MAX];
-	size_t len = node_print(n, body);
-
-	a->volume = volume;
-	a->level = n->level;
-	a->index = index;
-	a->tail = n->tail;
-	a->attempt = attempt;
-	hasher_node(s->hasher, body, len, &a->id);
-	return lane_send(wire(s), MSG_NODE, a->request, body, len, e);
-}
-
-/* Nodes whose children are all in the store by now, whoever sent those. */
-static int
-send_ready(struct sender *s, unsigned volume, struct err *e)
-{
-	struct tree_ready r;
-	int rc = 0;
-
-	while (rc == 0 && hot_room(&s->hot) > 0 &&
-	    tree_take(s->b->volume[volume].tree, &r))
-		rc = send_node(s, volume, r.index, &r.node, 0, e);
-	return rc;
-}
-
-static int
-got_parent(struct sender *s, const struct hot_ask *a, const struct frame *f,
-    struct err *e)
-{
-	struct leaf *l = a->ptr;
-	int rc;
-
-	if (f->type == MSG_ERROR) {
-		rc = hot_error(&s->hot, f, e);
-		/* Damage there: what it cannot tell is sent anew. */
-		if (rc != ERR_CORRUPT && rc != ERR_NOENT)
-			return node_failed(s, a, e);
-		log_info("disk %s: a part of the backup before cannot be "
-			 "read and is sent again: %s",
-		    s->b->volume[a->volume].name, e->text);
-		l->parent_state = PARENT_NONE;
-		return 0;
-	}
-	l->parent_state = PARENT_KNOWN;
-	if (f->len == 0)
-		return 0; /* a hole: all zero, as it was made */
-	rc = node_parse(f->payload, f->len, &l->parent, e);
-	if (rc == 0 && l->parent.level != 0)
-		rc = err_set(e, ERR_PROTO, "the parent's leaf is of level %u",
-		    l->parent.level);
-	if (rc != 0)
-		return node_failed(s, a, e);
-	hasher_node(s->hasher, f->payload, f->len, &l->parent_id);
-	return 0;
-}
-
-static int
-got_have(struct sender *s, const struct hot_ask *a, const struct frame *f,
-    struct err *e)
-{
-	struct window *w = a->ptr;
-
-	if (f->type == MSG_ERROR)
-		return hot_error(&s->hot, f, e);
-	w->waiting = false;
-	return msg_have_parse(f->payload, f->len, a->n, &w->have, e);
-}
-
-static int
-got_put_done(struct sender *s, const struct frame *f, struct err *e)
-{
-	struct msg_put_done m;
-	int rc;
-
-	if (f->type == MSG_ERROR)
-		return hot_error(&s->hot, f, e);
-	rc = msg_put_done_parse(f->payload, f->len, &m, e);
-	if (rc == 0)
-		count(&s->job->count.stored, m.stored);
-	return rc;
-}
-
-static int
-send_again(struct sender *s, const struct hot_ask *a,
-    const struct msg_node_done *m, struct err *e)
-{
-	struct redo *r;
-
-	if (a->level > 0 || a->attempt + 1 == ATTEMPTS) {
-		err_set(e, ERR_MISSING,
-		    "the store lost parts of it while the backup ran; run the "
-		    "backup again, and backstay verify on the NAS");
-		return node_failed(s, a, e);
-	}
-	assert(s->nredo < HOT_MAX + 2);
-	r = &s->redo[s->nredo++];
-	r->volume = a->volume;
-	r->index = a->index;
-	r->attempt = a->attempt + 1;
-	memcpy(r->force, m->missing, sizeof(r->force));
-	return 0;
-}
-
-static int
-got_node_done(struct sender *s, const struct hot_ask *a, const struct frame *f,
-    struct err *e)
-{
-	struct tree *t = s->b->volume[a->volume].tree;
-	struct msg_node_done m;
-	int rc;
-
-	if (f->type == MSG_ERROR) {
-		hot_error(&s->hot, f, e);
-		return node_failed(s, a, e);
-	}
-	rc = msg_node_done_parse(f->payload, f->len, &m, e);
-	if (rc != 0)
-		return rc;
-	if (!m.taken)
-		return send_again(s, a, &m, e);
-	if (a->level == 0)
-		tree_add_leaf(t, a->index, &a->id, a->tail);
-	else
-		tree_add_node(t, a->level, a->index, &a->id);
-	return send_ready(s, a->volume, e);
-}
-
-/* Wait for an answer to any of the questions. */
-static int
-pump(struct sender *s, struct err *e)
-{
-	struct hot_ask a;
-	struct frame f;
-	int rc;
-
-	rc = hot_recv(&s->hot, &a, &f, e);
-	if (rc != 0)
-		return rc;
-	switch (a.want) {
-	case MSG_TREE_NODE: return got_parent(s, &a, &f, e);
-	case MSG_HAVE: return got_have(s, &a, &f, e);
-	case MSG_PUT_DONE: return got_put_done(s, &f, e);
-	default: return got_node_done(s, &a, &f, e);
-	}
-}
-
-static int
-make_room(struct sender *s, struct err *e)
-{
-	int rc = 0;
-
-	while (rc == 0 && hot_room(&s->hot) == 0)
-		rc = pump(s, e);
-	return rc;
-}
 
 static struct leaf *
 free_leaf(struct sender *s)
@@ -252,8 +33,8 @@ count_holes(struct sender *s, unsigned volume, uint64_t leaf, uint64_t n)
 	uint64_t len = leaf_bytes(s->b, volume, leaf, n);
 
 	tree_add_holes(s->b->volume[volume].tree, leaf, n);
-	count(&s->job->count.holes, len);
-	count(&s->job->count.done, len);
+	counters_add(&s->job->count.holes, len);
+	counters_add(&s->job->count.done, len);
 }
 
 /* Leaves that are holes are told to the tree at once, with all behind them. */
@@ -273,7 +54,7 @@ pass_holes(struct sender *s, unsigned volume, uint64_t index, bool *passed,
 	count_holes(s, volume, index, 1);
 	if (n > 0)
 		count_holes(s, volume, first, n);
-	return send_ready(s, volume, e);
+	return sender_ready(s, volume, e);
 }
 
 static int
@@ -285,7 +66,7 @@ ask_parent(struct sender *s, struct leaf *l, struct err *e)
 	struct hot_ask *a;
 	int rc;
 
-	rc = make_room(s, e);
+	rc = sender_room(s, e);
 	if (rc != 0)
 		return rc;
 	a = hot_ask(&s->hot, MSG_TREE_NODE);
@@ -293,8 +74,8 @@ ask_parent(struct sender *s, struct leaf *l, struct err *e)
 	a->index = l->index;
 	a->ptr = l;
 	l->parent_state = PARENT_ASKED;
-	msg_tree_print(lane_begin(wire(s), MSG_TREE, a->request), &m);
-	return lane_end(wire(s), e);
+	msg_tree_print(lane_begin(sender_lane(s), MSG_TREE, a->request), &m);
+	return lane_end(sender_lane(s), e);
 }
 
 /* Take leaves from the cursor, so that ${ahead_max} of them are ready. */
@@ -327,7 +108,7 @@ look_ahead(struct sender *s, struct err *e)
 				return rc;
 		}
 	}
-	return lane_flush(wire(s), e);
+	return lane_flush(sender_lane(s), e);
 }
 
 /* The next leaf to work on, or none for now. */
@@ -374,17 +155,17 @@ ask(struct sender *s, struct window *w, struct err *e)
 	assert(n == w->nask);
 	if (n == 0 || w->reuse)
 		return 0;
-	rc = make_room(s, e);
+	rc = sender_room(s, e);
 	if (rc != 0)
 		return rc;
 	a = hot_ask(&s->hot, MSG_HAVE);
 	a->n = n;
 	a->ptr = w;
 	w->waiting = true;
-	msg_query_print(lane_begin(wire(s), MSG_QUERY, a->request),
+	msg_query_print(lane_begin(sender_lane(s), MSG_QUERY, a->request),
 	    with_leaf ? &l->id : &hole, n, id);
-	rc = lane_end(wire(s), e);
-	return rc != 0 ? rc : lane_flush(wire(s), e);
+	rc = lane_end(sender_lane(s), e);
+	return rc != 0 ? rc : lane_flush(sender_lane(s), e);
 }
 
 /* Read and hash the next window of work, if there is any. */
@@ -401,14 +182,14 @@ fill(struct sender *s, struct window *w, struct err *e)
 			return rc;
 	}
 	while (s->cur->parent_state == PARENT_ASKED) {
-		rc = pump(s, e);
+		rc = sender_pump(s, e);
 		if (rc != 0)
 			return rc;
 	}
 	rc = window_fill(w, s->b, s->cur, s->hasher, &nread, e);
 	if (rc != 0)
 		return rc;
-	count(&s->job->count.read, nread);
+	counters_add(&s->job->count.read, nread);
 	if (w->last)
 		s->cur = NULL;
 	return ask(s, w, e);
@@ -432,7 +213,7 @@ static int
 end_put(struct sender *s, size_t len, struct err *e)
 {
 	rate_take(&s->job->rate, len, &s->job->stop);
-	return lane_end(wire(s), e);
+	return lane_end(sender_lane(s), e);
 }
 
 static int
@@ -458,7 +239,7 @@ put_chunks(struct sender *s, struct window *w, struct err *e)
 		c.stored_len =
 		    c.codec == CODEC_PLAIN ? c.raw_len : (uint32_t)packed;
 		if (b != NULL &&
-		    len + MSG_CHUNK_HEADER_LEN + c.stored_len > MSG_PUT_BYTES) {
+		    len + MSG_CHUNK_HEADER_LEN + c.stored_len > s->put_max) {
 			rc = end_put(s, len, e);
 			if (rc != 0)
 				return rc;
@@ -467,11 +248,11 @@ put_chunks(struct sender *s, struct window *w, struct err *e)
 		if (b == NULL) {
 			if (job_stopped(s->job))
 				return err_set(e, ERR_CLOSED, "stopped");
-			rc = make_room(s, e);
+			rc = sender_room(s, e);
 			if (rc != 0)
 				return rc;
 			a = hot_ask(&s->hot, MSG_PUT_DONE);
-			b = lane_begin(wire(s), MSG_PUT, a->request);
+			b = lane_begin(sender_lane(s), MSG_PUT, a->request);
 			len = 0;
 		}
 		msg_put_add(b, &c);
@@ -501,10 +282,10 @@ count_window(struct sender *s, const struct window *w)
 		else if (!must_send(w, i, &asked))
 			there += len;
 	}
-	count(&s->job->count.holes, holes);
-	count(&s->job->count.unchanged, unchanged);
-	count(&s->job->count.deduplicated, there);
-	count(&s->job->count.done, all);
+	counters_add(&s->job->count.holes, holes);
+	counters_add(&s->job->count.unchanged, unchanged);
+	counters_add(&s->job->count.deduplicated, there);
+	counters_add(&s->job->count.done, all);
 }
 
 static void
@@ -512,8 +293,8 @@ count_traffic(struct sender *s)
 {
 	uint64_t in, out;
 
-	lane_traffic(wire(s), &in, &out);
-	count(&s->job->count.sent, out - s->counted);
+	lane_traffic(sender_lane(s), &in, &out);
+	counters_add(&s->job->count.sent, out - s->counted);
 	s->counted = out;
 }
 
@@ -526,7 +307,7 @@ settle(struct sender *s, struct window *w, struct err *e)
 	int rc = 0;
 
 	while (w->waiting) {
-		rc = pump(s, e);
+		rc = sender_pump(s, e);
 		if (rc != 0)
 			return rc;
 	}
@@ -539,21 +320,21 @@ settle(struct sender *s, struct window *w, struct err *e)
 	count_window(s, w);
 	w->leaf = NULL;
 	if (!w->last)
-		return lane_flush(wire(s), e);
+		return lane_flush(sender_lane(s), e);
 	l->used = false;
 	if (there || l->node.n == 0) {
 		tree_add_leaf(s->b->volume[l->volume].tree, l->index, &l->id,
 		    l->node.tail);
-		rc = send_ready(s, l->volume, e);
+		rc = sender_ready(s, l->volume, e);
 	} else {
 		/* Chunks went before it on this lane: no need to wait. */
-		rc = make_room(s, e);
+		rc = sender_room(s, e);
 		if (rc == 0)
-			rc = send_node(
+			rc = sender_node(
 			    s, l->volume, l->index, &l->node, l->attempt, e);
 	}
 	if (rc == 0)
-		rc = lane_flush(wire(s), e);
+		rc = lane_flush(sender_lane(s), e);
 	count_traffic(s);
 	return rc;
 }
@@ -566,9 +347,9 @@ drain(struct sender *s, struct err *e)
 
 	do {
 		for (unsigned i = 0; rc == 0 && i < s->b->nvolumes; i++)
-			rc = send_ready(s, i, e);
+			rc = sender_ready(s, i, e);
 		if (rc == 0 && s->hot.n > 0)
-			rc = pump(s, e);
+			rc = sender_pump(s, e);
 	} while (rc == 0 && s->hot.n > 0 && !job_stopped(s->job));
 	return rc;
 }
@@ -611,10 +392,15 @@ backup_lane(struct job_lane *l, void *arg, struct err *e)
 	s->b = b;
 	s->job = l->job;
 	hot_init(&s->hot, l->remote.lane);
-	lane_traffic(wire(s), &in, &s->counted);
+	lane_traffic(sender_lane(s), &in, &s->counted);
 	s->hasher = hasher_new(b->job.has_key ? b->job.hash_key : NULL);
 	s->codec = codec_new(b->compression);
 	s->packed = xmalloc(b->chunk_size);
+	/* So that a limited lane is never silent for long. */
+	s->put_max = MSG_PUT_BYTES;
+	if (s->job->rate.bytes_per_s > 0 &&
+	    s->job->rate.bytes_per_s < s->put_max)
+		s->put_max = (size_t)s->job->rate.bytes_per_s;
 	/* Large leaves are not taken ahead: other lanes would idle. */
 	s->ahead_max = AHEAD_BYTES / NODE_FANOUT / b->chunk_size;
 	if (s->ahead_max > AHEAD_MAX)

@@ -155,7 +155,9 @@ find_kind(const struct leaf *l, unsigned slice)
 	/* 128 of them: a table would cost more than it saves. */
 	for (unsigned i = 0; i < slice; i++)
 		if (id_equal(id, &l->node.child[i]))
-			return SLICE_TWIN;
+			return is_forced(l, slice) && !is_forced(l, i)
+			    ? SLICE_FORCE
+			    : SLICE_TWIN;
 	if (is_forced(l, slice))
 		return SLICE_FORCE;
 	return SLICE_ASK;

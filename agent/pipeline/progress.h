@@ -22,6 +22,13 @@ struct counters {
 	atomic_uint_fast64_t stored;
 };
 
+/** counters_add(c, n): ${n} bytes more of one of them.  Any thread. */
+static inline void
+counters_add(atomic_uint_fast64_t *c, uint64_t n)
+{
+	atomic_fetch_add_explicit(c, n, memory_order_relaxed);
+}
+
 /** counters_stats(c, duration_ms, out): what they say now. */
 void counters_stats(
     struct counters *c, uint64_t duration_ms, struct manifest_stats *out);

@@ -58,12 +58,6 @@ wire(struct receiver *s)
 	return s->hot.lane;
 }
 
-static void
-count(atomic_uint_fast64_t *c, uint64_t n)
-{
-	atomic_fetch_add_explicit(c, n, memory_order_relaxed);
-}
-
 static int
 at_slice(struct receiver *s, unsigned volume, uint64_t slice, struct err *e)
 {
@@ -86,8 +80,8 @@ bytes_below(
 static void
 count_holes(struct receiver *s, uint64_t len)
 {
-	count(&s->job->count.holes, len);
-	count(&s->job->count.done, len);
+	counters_add(&s->job->count.holes, len);
+	counters_add(&s->job->count.done, len);
 }
 
 static int
@@ -213,8 +207,8 @@ got_data(struct receiver *s, const struct hot_ask *a, const struct frame *f,
 		return err_prefix(e, "disk %s", s->r->volume[l->volume].name);
 	l->got[i / 8] |= (uint8_t)(1u << i % 8);
 	l->data += m.raw_len;
-	count(&s->job->count.read, m.raw_len);
-	count(&s->job->count.done, m.raw_len);
+	counters_add(&s->job->count.read, m.raw_len);
+	counters_add(&s->job->count.done, m.raw_len);
 	return 0;
 }
 
@@ -237,8 +231,9 @@ got_read_done(struct receiver *s, const struct hot_ask *a,
 	int rc;
 
 	if (f->type == MSG_ERROR) {
+		/* It names the slice, which may be any of them. */
 		hot_error(&s->hot, f, e);
-		return at_slice(s, a->volume, a->index, e);
+		return err_prefix(e, "disk %s", s->r->volume[a->volume].name);
 	}
 	rc = msg_read_done_parse(f->payload, f->len, &ndata, e);
 	if (rc != 0)
@@ -427,7 +422,7 @@ count_traffic(struct receiver *s)
 	uint64_t in, out;
 
 	lane_traffic(wire(s), &in, &out);
-	count(&s->job->count.sent, in - s->counted);
+	counters_add(&s->job->count.sent, in - s->counted);
 	s->counted = in;
 }
 

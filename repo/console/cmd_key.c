@@ -256,6 +256,10 @@ key_add(struct console *c, int argc, char **argv)
 	}
 	if (status != EXIT_DONE)
 		goto out;
+	if (console_dir(c) == NULL) {
+		status = EXIT_MISUSE;
+		goto out;
+	}
 	if (argc - optind != 2) {
 		status = console_misuse(c, "a name and a file are needed");
 		goto out;
@@ -402,6 +406,10 @@ key_remove(struct console *c, int argc, char **argv)
 	struct file f;
 	int rc;
 
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		return console_help(c);
+	if (console_dir(c) == NULL)
+		return EXIT_MISUSE;
 	if (argc != 2)
 		return console_misuse(c, "which key?");
 	if (file_open(c->dir, &f, &e) != 0)
@@ -436,12 +444,8 @@ cmd_key(struct console *c, int argc, char **argv)
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
 		return console_help(c);
 	lane_ssh_init();
-	for (unsigned i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-		if (strcmp(argv[1], verbs[i].name) != 0)
-			continue;
-		if (console_dir(c) == NULL)
-			return EXIT_MISUSE;
-		return verbs[i].run(c, argc - 1, argv + 1);
-	}
+	for (unsigned i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(argv[1], verbs[i].name) == 0)
+			return verbs[i].run(c, argc - 1, argv + 1);
 	return console_misuse(c, "there is no `key %s`", argv[1]);
 }

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/lane_ssh.h"
 #include "proto/lane_unix.h"
@@ -19,7 +20,8 @@ struct conn {
 	struct conn *next; /* guarded by all->mu */
 	pthread_t thread;
 	bool local;
-	int fd;    /* the thread's */
+	int fd; /* the thread's */
+	uint64_t since_ms;
 	int begun; /* a second handle on it, until there is a lane, or -1 */
 	bool cut;  /* guarded by all->mu, with begun and all below */
 	bool done;
@@ -134,6 +136,15 @@ check_key(void *arg, const char *base64, void **who)
 	return key != NULL;
 }
 
+static void
+wake(struct conns *c)
+{
+	uint64_t one = 1;
+
+	if (write(c->wake, &one, sizeof(one)) == -1)
+		return; /* it is awake already */
+}
+
 /* The handshake is over, well or not: the connection counts otherwise now. */
 static void
 forget_begun(struct conn *k)
@@ -144,6 +155,7 @@ forget_begun(struct conn *k)
 	k->begun = -1;
 	k->all->nunknown--;
 	pthread_mutex_unlock(&k->all->mu);
+	wake(k->all);
 }
 
 static void
@@ -193,7 +205,6 @@ conn_main(void *arg)
 {
 	struct conn *k = arg;
 	struct conns *c = k->all;
-	uint64_t one = 1;
 
 	if (k->local)
 		run_local(k);
@@ -203,10 +214,20 @@ conn_main(void *arg)
 	k->done = true;
 	pthread_cond_signal(&c->gone);
 	/* Within the lock: after it, ${c} may be gone. */
-	if (write(c->wake, &one, sizeof(one)) == -1)
-		log_debug("listener: it is awake");
+	wake(c);
 	pthread_mutex_unlock(&c->mu);
 	return NULL;
+}
+
+bool
+conns_full(struct conns *c)
+{
+	bool full;
+
+	pthread_mutex_lock(&c->mu);
+	full = c->nunknown >= SERVE_UNKNOWN_MAX;
+	pthread_mutex_unlock(&c->mu);
+	return full;
 }
 
 void
@@ -215,18 +236,11 @@ conns_start(struct conns *c, int fd, bool local)
 	struct conn *k;
 
 	pthread_mutex_lock(&c->mu);
-	if (!local && c->nunknown >= SERVE_UNKNOWN_MAX) {
-		pthread_mutex_unlock(&c->mu);
-		log_debug("a connection was closed: %d others have not said "
-			  "who they are",
-		    SERVE_UNKNOWN_MAX);
-		close(fd);
-		return;
-	}
 	k = xcalloc(1, sizeof(*k));
 	k->all = c;
 	k->local = local;
 	k->fd = fd;
+	k->since_ms = now_ms();
 	k->begun = local ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	errno = pthread_create(&k->thread, NULL, conn_main, k);
 	if (errno != 0) {
@@ -289,6 +303,18 @@ cut(struct conn *k)
 		lane_shutdown(k->lane);
 	else if (k->begun != -1)
 		shutdown(k->begun, SHUT_RDWR);
+}
+
+void
+conns_hurry(struct conns *c, uint64_t within_ms)
+{
+	uint64_t now = now_ms();
+
+	pthread_mutex_lock(&c->mu);
+	for (struct conn *k = c->first; k != NULL; k = k->next)
+		if (k->begun != -1 && now - k->since_ms >= within_ms)
+			cut(k);
+	pthread_mutex_unlock(&c->mu);
 }
 
 void

@@ -28,8 +28,16 @@ void conns_init(
     struct conns *c, struct serve *srv, const char *host_key, int wake);
 void conns_fini(struct conns *c);
 
-/** conns_start(c, fd, local): a thread for the accepted socket, which is
- * closed if there are too many. */
+/** conns_full(c): so many have not said who they are that no more are taken
+ * for now: they wait in the system's queue, and many lanes that one agent opens
+ * at once are none the worse for it.  ${c->wake} is told when that changes. */
+bool conns_full(struct conns *c);
+
+/** conns_hurry(c, within_ms): end those that have not said who they are for
+ * longer: while others wait for their places. */
+void conns_hurry(struct conns *c, uint64_t within_ms);
+
+/** conns_start(c, fd, local): a thread for the accepted socket. */
 void conns_start(struct conns *c, int fd, bool local);
 
 /** conns_reap(c): join those that have ended.  Accepting thread only. */

@@ -22,6 +22,7 @@
 
 enum {
 	TICK_MS = 1000,  /* between looks at jobs and keys */
+	HURRY_MS = 3000, /* for strangers, while all their places are taken */
 	GRACE_MS = 2000, /* for lanes to tell their peers of the end */
 	PAUSE_MS = 100   /* after an accept that failed for want of means */
 };
@@ -107,7 +108,16 @@ listener_main(void *arg)
 		p[i] = (struct pollfd){ .fd = l->fd[i], .events = POLLIN };
 	p[l->nfd] = (struct pollfd){ .fd = l->wake, .events = POLLIN };
 	while (!atomic_load(&l->stopping)) {
-		if (poll(p, l->nfd + 1, TICK_MS) == -1 && errno != EINTR) {
+		bool full = conns_full(&l->conns);
+
+		if (full)
+			conns_hurry(&l->conns, HURRY_MS);
+
+		/* poll skips what is negative. */
+		for (unsigned i = 0; i < l->nfd; i++)
+			p[i].fd = full && !is_local(l, i) ? -1 : l->fd[i];
+		if (poll(p, l->nfd + 1, full ? TICK_MS / 4 : TICK_MS) == -1 &&
+		    errno != EINTR) {
 			log_sys("listener: poll");
 			break;
 		}
@@ -115,7 +125,7 @@ listener_main(void *arg)
 		    read(l->wake, &n, sizeof(n)) == -1)
 			log_debug("listener: woken for nothing");
 		for (unsigned i = 0; i < l->nfd; i++)
-			if (p[i].revents != 0 && !atomic_load(&l->stopping))
+			if (p[i].revents != 0 && p[i].fd != -1)
 				take(l, i);
 		conns_reap(&l->conns);
 		if (atomic_exchange(&l->reload, false) ||
@@ -159,6 +169,8 @@ open_all(struct listener *l, const struct listener_options *o, struct err *e)
 	int rc;
 
 	snprintf(every, sizeof(every), "%d", LANE_SSH_PORT);
+	/* That of a daemon that was killed would mislead. */
+	unlinkat(l->dirfd, "port", 0);
 	if (n > LISTEN_MAX)
 		return err_set(
 		    e, ERR_INVAL, "more than %d addresses", LISTEN_MAX);

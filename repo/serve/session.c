@@ -185,6 +185,23 @@ serve_frames(struct session *s, struct err *e)
 	}
 }
 
+/* Why the job of a lane ends that ended as ${e} says. */
+static const char *
+reason(const struct session *s, const struct err *e)
+{
+	struct keyset *keys;
+	bool gone;
+
+	if (atomic_load(&s->srv->stopping))
+		return "the daemon is stopping";
+	if (s->key == keyset_console())
+		return e->text;
+	keys = keyring_get(s->srv->keyring);
+	gone = auth_find_blob(keyset_auth(keys), s->key->base64) == NULL;
+	keyset_put(keys);
+	return gone ? "its key was removed" : e->text;
+}
+
 void
 session_run(struct session *s, const struct err *refused)
 {
@@ -200,9 +217,7 @@ session_run(struct session *s, const struct err *refused)
 	serve_frames(s, &e);
 	lane_flush(s->lane, NULL);
 	if (s->job != NULL && s->control)
-		job_end(s->job, JOB_FAILED, ERR_CLOSED,
-		    atomic_load(&s->srv->stopping) ? "the daemon is stopping"
-						   : e.text);
+		job_end(s->job, JOB_FAILED, ERR_CLOSED, reason(s, &e));
 	session_no_job(s);
 	log_debug("lane of %s ended: %s", s->key->name, e.text);
 }

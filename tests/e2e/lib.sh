@@ -121,19 +121,20 @@ ready_or_gone() {
 # start_daemon [OPTION...]: of ${repo}; ${url} is its address.  The port stays
 # the same from one start to the next: agents know the host key by it.
 start_daemon() {
-	local port=0
+	local port=0 port_file=$dir/port.${repo//\//_}
 
-	[ ! -e "$repo.port" ] || port=$(cat "$repo.port")
+	[ ! -e "$port_file" ] || port=$(cat "$port_file")
 	daemon_starts=$((daemon_starts + 1))
-	daemon_log=$repo.$daemon_starts.log
+	daemon_log=$dir/daemon.$daemon_starts.log
+	: >"$daemon_log"
 	"$BIN/backstayd" "$repo" --listen "127.0.0.1:$port" "$@" \
 		>"$daemon_log" 2>&1 &
 	daemon_pid=$!
 	pids+=("$daemon_pid")
 	wait_for 20 ready_or_gone || fail "the daemon is not ready in time"
 	grep -q ': ready: ' "$daemon_log" || fail "the daemon did not start"
-	cp "$repo/port" "$repo.port"
-	url=ssh://127.0.0.1:$(cat "$repo.port")
+	cp "$repo/port" "$port_file"
+	url=ssh://127.0.0.1:$(cat "$port_file")
 }
 
 # forget PID: it has ended and was waited for.

@@ -1,0 +1,82 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Include directions: a file includes only what stands above it.  The tables
+# are the rule; a folder that stands in none of them is an error.
+set -u
+
+cd "$(dirname "$0")/../.." || exit 1
+found=0
+complain() {
+	echo "$*"
+	found=1
+}
+
+# Which folders the files of a folder may include from, besides their own.
+allowed() {
+	case $1 in
+	proto/base) ;;
+	proto) echo proto/base ;;
+	repo/store) echo proto/base proto ;;
+	repo/catalog) echo proto/base proto repo/store ;;
+	repo/reclaim) echo proto/base proto repo/store repo/catalog ;;
+	repo/serve) echo proto/base proto repo/store repo/catalog repo/reclaim ;;
+	# The console never runs what serves: only modules without threads.
+	repo/console) echo proto/base proto repo/store repo/catalog \
+		repo/serve/auth.h repo/serve/keyring.h ;;
+	repo) echo proto/base proto repo/store repo/catalog repo/reclaim \
+		repo/serve ;;
+	agent/image) echo proto/base proto ;;
+	agent/qcow2) echo proto/base proto agent/image ;;
+	agent/source) echo proto/base proto agent/image agent/qcow2 ;;
+	agent/sink) echo proto/base proto agent/image agent/qcow2 \
+		agent/source ;;
+	agent/pipeline) echo proto/base proto agent/image agent/source \
+		agent/sink ;;
+	agent) echo proto/base proto agent/image agent/source agent/sink \
+		agent/pipeline ;;
+	*) return 1 ;;
+	esac
+}
+
+while IFS=: read -r file line text; do
+	folder=$(dirname "$file")
+	header=${text#*\"}
+	header=${header%%\"*}
+	if ! list=$(allowed "$folder"); then
+		complain "$file: tests/lint/includes.sh does not know $folder"
+		continue
+	fi
+	from=$(dirname "$header")
+	if [ "$from" = . ]; then
+		complain "$file:$line: say the path from the root: $header"
+		continue
+	fi
+	[ "$from" != "$folder" ] || continue
+	case " $list " in
+	*" $from "* | *" $header "*) ;;
+	*) complain "$file:$line: $folder does not see $header" ;;
+	esac
+done < <(grep -rn '^#include "' --include='*.[ch]' proto repo agent)
+
+# only FILES HEADER: who else includes that library.
+only() {
+	local list
+
+	if list=$(grep -rn "^#include <$2" --include='*.[ch]' proto repo agent |
+		grep -vE "^($1)"); then
+		complain "$list"$'\n'"  <$2...> is for $1 alone"
+	fi
+}
+only 'proto/lane_ssh' libssh/
+only 'repo/store/index' rocksdb/
+only 'proto/chunk\.|repo/serve/jobs\.c|repo/catalog/domain\.c' openssl/
+only 'proto/codec\.|agent/qcow2/inflate\.' zstd
+only 'agent/qcow2/inflate\.' zlib
+
+# JSON from outside is bounded and strict in one place.
+if list=$(grep -rnE '\bjson_load[a-z]*\(' --include='*.[ch]' proto repo agent |
+	grep -v '^proto/base/json\.c:'); then
+	complain "$list"$'\n'"  parse by json_parse of proto/base/json.h"
+fi
+exit $found
