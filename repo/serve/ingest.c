@@ -459,7 +459,7 @@ ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
 		goto out;
 	/* The lock on the VM is held: nobody else gives it a time meanwhile. */
 	m.time = catalog_next_time(s->srv->catalog, m.vm, (uint64_t)time(NULL));
-	rc = store_commit(j->session, s->tools, &m, e);
+	rc = store_commit(j->session, s->tools, &m, NULL, 0, e);
 	if (rc != 0) {
 		session_explain(e, rc, "commit");
 		job_end(j, JOB_FAILED, rc, e->text);

@@ -479,22 +479,6 @@ out:
 	return rc;
 }
 
-int
-ledger_frontier(struct ledger_session *s, int add, struct err *e)
-{
-	int now = atomic_fetch_add(&s->frontier, add) + add;
-
-	/* What the parent's tree vouches for is taken up without having been
-	 * counted in: never let that make room for anything else. */
-	while (now < 0 && !atomic_compare_exchange_weak(&s->frontier, &now, 0))
-		;
-	if (now > LEDGER_FRONTIER_MAX)
-		return err_set(e, ERR_LIMIT,
-		    "more than %d chunks and nodes that no node holds",
-		    LEDGER_FRONTIER_MAX);
-	return 0;
-}
-
 void
 ledger_status(struct ledger *l, struct ledger_status *out)
 {

@@ -19,8 +19,7 @@ enum {
 	LEDGER_SESSIONS_MAX = 64,     /* a bit each */
 	LEDGER_PENDING_MAX = 1 << 16, /* ids in a batch; at it lanes wait */
 	LEDGER_BATCH_BYTES = 256 << 20,
-	LEDGER_BATCH_MS = 2000,
-	LEDGER_FRONTIER_MAX = 16384
+	LEDGER_BATCH_MS = 2000
 };
 
 struct ledger;
@@ -76,10 +75,6 @@ struct ledger_put {
 int ledger_put(struct ledger_session *s, const struct ledger_put *p,
     uint64_t *stored, struct err *e);
 
-/** ledger_frontier(s, add): count ids that no node holds yet (negative: that a
- * node took up).  ERR_LIMIT. */
-int ledger_frontier(struct ledger_session *s, int add, struct err *e);
-
 /* A backup to let go of. */
 struct ledger_drop {
 	uint8_t id[BACKUP_ID_LEN];
@@ -134,6 +129,7 @@ struct ledger_dying {
 struct ledger_removed {
 	uint64_t entries;
 	uint64_t bytes; /* of records that died */
+	unsigned keys;  /* dying keys that are gone */
 };
 
 /** ledger_remove(l, d, n, out): remove those that are due (rule 4), take away
@@ -161,9 +157,9 @@ int ledger_move(struct ledger *l, const struct ledger_move *m, unsigned n);
 int ledger_damaged(
     struct ledger *l, const struct id *id, const struct place *place);
 
-/** ledger_retire(l): packs that nobody writes to are sealed with the next
- * batch, the meta packs too, so that they can be reclaimed. */
-int ledger_retire(struct ledger *l);
+/** ledger_retire(l, packs, n): of those that are open the ones that no session
+ * has are sealed with the next batch, so that they can be reclaimed. */
+int ledger_retire(struct ledger *l, const uint32_t *packs, unsigned n);
 
 /** ledger_forget(l, packs, n): those without live bytes are marked dead, and
  * may be unlinked when this returns (rule 12); ${packs} is zeroed where one is

@@ -325,42 +325,50 @@ apply_damaged(struct closing *c, struct request *k)
 		ch->op.flags |= INDEX_DAMAGED;
 }
 
-/* Rule 4, over index and batch. */
+/* May it go?  Rule 4, over index and batch. */
+static bool
+is_due(struct closing *c, const struct ledger_dying *d, uint64_t horizon,
+    struct index_entry *cur, bool *stale)
+{
+	const struct change *ch = idmap_find(&c->changes, &d->id);
+	int rc;
+
+	/* Stamped by this batch: it has a newer key. */
+	*stale = ch != NULL && ch->op.stamp != 0;
+	if (*stale)
+		return false;
+	rc = index_get(c->l->index, &d->id, cur);
+	if (rc == ERR_SYS)
+		ledger_fatal("the index cannot be read");
+	*stale = rc != 0 || cur->stamp != d->stamp || cur->refs != 0 ||
+	    (ch != NULL && ch->op.refs != 0);
+	if (*stale || ch != NULL || cur->stamp >= horizon)
+		return false;
+	/* A node whose children cannot be told stays until it is healed. */
+	return cur->kind == RECORD_CHUNK || d->nchildren > 0;
+}
+
 static void
 remove_one(struct closing *c, const struct ledger_dying *d, uint64_t horizon,
     struct ledger_removed *out)
 {
-	const struct change *ch = idmap_find(&c->changes, &d->id);
 	struct index_entry cur;
-	int rc;
+	bool stale;
 
-	/* Stamped by this batch: it has a newer key. */
-	if (ch != NULL && ch->op.stamp != 0) {
-		index_batch_undying(c->ib, d->stamp, &d->id);
+	if (is_due(c, d, horizon, &cur, &stale)) {
+		index_batch_remove(c->ib, &d->id);
+		pack_counts_add(&c->live, &cur.place, -1);
+		if (cur.kind == RECORD_CHUNK)
+			c->unique_raw -= cur.place.raw_len;
+		for (unsigned i = 0; i < d->nchildren; i++)
+			closing_unref(c, &d->children[i]);
+		out->entries++;
+		out->bytes += RECORD_HEADER_LEN + cur.place.stored_len;
+	} else if (!stale) {
 		return;
 	}
-	rc = index_get(c->l->index, &d->id, &cur);
-	if (rc == ERR_SYS)
-		ledger_fatal("the index cannot be read");
-	if (rc != 0 || cur.stamp != d->stamp || cur.refs != 0 ||
-	    (ch != NULL && ch->op.refs != 0)) {
-		index_batch_undying(c->ib, d->stamp, &d->id);
-		return;
-	}
-	if (cur.stamp >= horizon || ch != NULL)
-		return;
-	/* Its children cannot be told: it stays until it is healed. */
-	if (cur.kind == RECORD_NODE && d->nchildren == 0)
-		return;
-	index_batch_remove(c->ib, &d->id);
 	index_batch_undying(c->ib, d->stamp, &d->id);
-	pack_counts_add(&c->live, &cur.place, -1);
-	if (cur.kind == RECORD_CHUNK)
-		c->unique_raw -= cur.place.raw_len;
-	for (unsigned i = 0; i < d->nchildren; i++)
-		closing_unref(c, &d->children[i]);
-	out->entries++;
-	out->bytes += RECORD_HEADER_LEN + cur.place.stored_len;
+	out->keys++;
 }
 
 static void

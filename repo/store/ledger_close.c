@@ -36,19 +36,24 @@ ledger_fatal(const char *what)
 	_exit(1);
 }
 
-/* Packs that nobody writes to now, and the meta packs, are to be sealed. */
+/* Of the packs that the reclaimer wants, those that no session has. */
 static void
 retire(struct ledger *l)
 {
 	for (struct ledger_writer *w = l->writers; w != NULL; w = w->next) {
-		if (w->busy && !w->copies)
+		uint32_t pack = pack_current(w->w);
+
+		if (w->finished || (w->busy && !w->copies) || pack == 0)
 			continue;
-		pack_finish(w->w);
-		w->finished = true;
-		w->busy = false;
+		for (unsigned i = 0; i < l->nretire; i++) {
+			if (l->retire[i] != pack)
+				continue;
+			pack_finish(w->w);
+			w->finished = true;
+			w->busy = false;
+		}
 	}
-	l->meta = NULL;
-	l->retire = false;
+	l->retire = NULL;
 }
 
 static void
@@ -63,7 +68,7 @@ swap(struct closing *c)
 	c->b = l->open;
 	l->closing = c->b;
 	l->open = batch_new(c->b->number + 1);
-	if (l->retire)
+	if (l->retire != NULL)
 		retire(l);
 	for (w = l->writers; w != NULL; w = w->next)
 		n++;
@@ -319,7 +324,9 @@ writers_sweep(struct ledger *l)
 	while (*at != NULL) {
 		struct ledger_writer *w = *at;
 
-		if ((w->sealing || w->poisoned) && !w->busy && w != l->meta) {
+		if ((w->sealing || w->poisoned) && !w->busy) {
+			if (w == l->meta)
+				l->meta = NULL;
 			*at = w->next;
 			pack_writer_free(w->w);
 			free(w);

@@ -92,9 +92,9 @@ struct ledger_session {
 	struct ledger *l;
 	struct ledger_writer *data;
 	unsigned slot;
-	uint64_t start; /* set before start */
-	atomic_int frontier;
-	struct err over; /* code 0: alive; guarded by mu */
+	uint64_t start;   /* the horizon stays below; guarded by mu */
+	uint64_t answers; /* stamps from here on are had; guarded by mu */
+	struct err over;  /* code 0: alive; guarded by mu */
 };
 
 struct ledger {
@@ -123,7 +123,8 @@ struct ledger {
 	uint64_t slot_free_after[LEDGER_SESSIONS_MAX];
 	struct ledger_writer *writers;
 	struct ledger_writer *meta; /* the one new nodes go to */
-	bool retire; /* packs are to be sealed at the next swap */
+	const uint32_t *retire; /* packs to seal at the next swap, or NULL */
+	unsigned nretire;
 	bool stopping;
 
 	/* The thread's own. */

@@ -145,15 +145,19 @@ ledger_damaged(struct ledger *l, const struct id *id, const struct place *place)
 }
 
 int
-ledger_retire(struct ledger *l)
+ledger_retire(struct ledger *l, const uint32_t *packs, unsigned n)
 {
 	struct request r = { .kind = REQUEST_RETIRE };
 	int rc;
 
 	pthread_mutex_lock(&l->mu);
-	l->retire = true;
+	l->retire = packs;
+	l->nretire = n;
 	pthread_mutex_unlock(&l->mu);
 	rc = ask(l, &r, false);
+	pthread_mutex_lock(&l->mu);
+	l->retire = NULL;
+	pthread_mutex_unlock(&l->mu);
 	return rc;
 }
 

@@ -136,6 +136,9 @@ int pack_sync(struct pack_writer *w);
 void pack_synced(struct pack_writer *w,
     void (*visit)(void *arg, const struct pack_info *info), void *arg);
 
+/** pack_current(w): the number of the pack being written, or 0. */
+uint32_t pack_current(struct pack_writer *w);
+
 /** pack_finish(w): no more appends: the next pack_sync seals what is open. */
 void pack_finish(struct pack_writer *w);
 

@@ -283,6 +283,17 @@ pack_append(struct pack_writer *w, struct record *r, const void *payload,
 	return rc;
 }
 
+uint32_t
+pack_current(struct pack_writer *w)
+{
+	uint32_t number;
+
+	pthread_mutex_lock(&w->mu);
+	number = w->cur != NULL ? w->cur->info[0].number : 0;
+	pthread_mutex_unlock(&w->mu);
+	return number;
+}
+
 void
 pack_finish(struct pack_writer *w)
 {

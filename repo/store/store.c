@@ -235,6 +235,7 @@ store_status(struct store *s, struct store_status *out)
 	ledger_status(s->ledger, &ls);
 	out->unique_raw = ls.unique_raw;
 	out->batches = ls.published;
+	out->sessions = ls.nsessions;
 	out->index_bytes = size.bytes;
 	out->entries = size.entries;
 	return 0;

@@ -70,7 +70,8 @@ struct store_session;
 int store_begin(struct store *s, uint32_t domain, struct store_session **out,
     struct err *e);
 
-/** store_end(x): without a commit: what it put is garbage with a stamp. */
+/** store_end(x): without a commit: what it put and no incomplete manifest
+ * holds is garbage with a stamp. */
 void store_end(struct store_session *x);
 
 /** store_have(x, kind, level, ids, n, bits): which ids may the session rely on
@@ -106,13 +107,40 @@ int store_put_node(struct store_session *x, struct store_lane *l,
     const uint8_t *body, size_t len, uint8_t missing[NODE_FANOUT / 8],
     struct err *e);
 
-/** store_commit(x, l, m, e): check the roots against sizes (rule 18), append
- * the manifest when its whole tree is synced, wait until all is durable.  Sets
- * m->id, seq, chunk_size, and time: the later of now and what it held.  The
- * session is over in any case.  ERR_PROTO, ERR_MISSING, ERR_NOSPC, ERR_CLOSED,
- * ERR_SYS. */
+/* A backup to let go of, by its random id. */
+struct store_drop {
+	uint8_t id[BACKUP_ID_LEN];
+	bool held; /* a job builds on it: hide it now, ... */
+	bool
+	    hidden; /* ... and drop it again with this when the job has ended */
+};
+
+/** store_commit(x, l, m, d, n, e): check the roots against sizes (rule 18),
+ * append the manifest when its whole tree is synced, wait until all is durable;
+ * in the same batch the ${n} backups of ${d} are dropped: the VM's incomplete
+ * ones.  Sets m->id, seq, chunk_size, and time: the later of now and what it
+ * held.  The session is over in any case.  ERR_PROTO, ERR_MISSING, ERR_NOSPC,
+ * ERR_CLOSED, ERR_SYS. */
 int store_commit(struct store_session *x, struct store_lane *l,
-    struct manifest *m, struct err *e);
+    struct manifest *m, const struct store_drop *d, unsigned n, struct err *e);
+
+/**
+ * An interrupted backup shall not be garbage, nor a long one stop the reclaimer
+ * (rule 8): store_checkpoint publishes an incomplete manifest of what the
+ * session stored, drops ${d} with it (the session's last one), and moves the
+ * session's start on.  ${m} says vm, host, times; it comes out as committed.
+ * ERR_NOENT: there is nothing to hold yet, and nothing was done; else as
+ * store_commit.  One thread a session.
+ * store_checkpoint_due(x): a minute has passed or 1 GiB was stored.
+ */
+int store_checkpoint(struct store_session *x, struct store_lane *l,
+    struct manifest *m, const struct store_drop *d, unsigned n, struct err *e);
+bool store_checkpoint_due(struct store_session *x);
+
+/** store_drop(s, d, n, e): delete them: durable on return, all or none.
+ * ERR_NOENT (one is not there), ERR_NOSPC, ERR_CLOSED, ERR_SYS. */
+int store_drop(
+    struct store *s, const struct store_drop *d, unsigned n, struct err *e);
 
 /** store_read_node(s, l, id, level, out, e): read, verify, parse.  Any lane's
  * own thread.  ERR_NOENT, ERR_CORRUPT, ERR_SYS. */
@@ -149,6 +177,7 @@ struct store_status {
 	uint64_t avail; /* bytes free on the volume */
 	uint64_t total;
 	uint64_t batches;
+	unsigned sessions; /* backups that run */
 };
 
 /** store_status(s, out): unique_raw is kept by the ledger. */

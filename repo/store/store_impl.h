@@ -3,7 +3,10 @@
 #ifndef REPO_STORE_STORE_IMPL_H
 #define REPO_STORE_STORE_IMPL_H
 
+#include <pthread.h>
+
 #include "proto/codec.h"
+#include "repo/store/idmap.h"
 #include "repo/store/ledger.h"
 #include "repo/store/store.h"
 
@@ -17,9 +20,26 @@ struct store {
 	struct ledger *ledger;
 };
 
+/* What a session may rely on and no node of it holds yet: value in an idmap. */
+struct frontier_id {
+	uint8_t kind;
+	uint8_t level;
+	bool tail;
+};
+
 struct store_session {
 	struct store *store;
 	struct ledger_session *ledger;
+	uint32_t domain;
+
+	/* Answers and puts hold it to read until they are in the frontier; who
+	 * turns the session's start holds it to write (rule 8). */
+	pthread_rwlock_t gate;
+	pthread_mutex_t mu;
+	struct idmap frontier; /* struct frontier_id; guarded by mu */
+	uint64_t stored;       /* since the last checkpoint; guarded by mu */
+	/* The control lane's own. */
+	uint64_t checkpoint_ms;
 };
 
 /* Nodes last read on the way down a tree, one a level. */
@@ -36,6 +56,17 @@ struct store_lane {
 	struct buf payload; /* one record */
 	struct store_path path;
 };
+
+enum { FRONTIER_MAX = 16384 };
+
+/** store_hold_node(x, l, n, id, e): put a node that holds part of the frontier
+ * for an incomplete manifest; the frontier stays as it is. */
+int store_hold_node(struct store_session *x, struct store_lane *l,
+    const struct node *n, struct id *id, struct err *e);
+
+/** store_commit_unchecked: store_commit without looking at the trees. */
+int store_commit_unchecked(struct store_session *x, struct manifest *m,
+    const struct store_drop *d, unsigned n, struct err *e);
 
 /** store_lock(dir, dirfd, &fd, e): ERR_BUSY names who holds it. */
 int store_lock(const char *dir, int dirfd, int *fd, struct err *e);

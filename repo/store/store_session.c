@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "proto/base/bytes.h"
+#include "proto/base/io.h"
 #include "repo/store/store_impl.h"
 
 int
@@ -14,11 +15,16 @@ store_begin(
 	int rc;
 
 	x->store = s;
+	x->domain = domain;
 	rc = ledger_begin(s->ledger, domain, &x->ledger, e);
 	if (rc != 0) {
 		free(x);
 		return rc;
 	}
+	pthread_rwlock_init(&x->gate, NULL);
+	pthread_mutex_init(&x->mu, NULL);
+	idmap_init(&x->frontier, sizeof(struct frontier_id));
+	x->checkpoint_ms = now_ms();
 	*out = x;
 	return 0;
 }
@@ -29,6 +35,9 @@ store_end(struct store_session *x)
 	if (x == NULL)
 		return;
 	ledger_end(x->ledger);
+	idmap_fini(&x->frontier);
+	pthread_mutex_destroy(&x->mu);
+	pthread_rwlock_destroy(&x->gate);
 	free(x);
 }
 
@@ -56,6 +65,53 @@ store_lane_free(struct store_lane *l)
 	free(l);
 }
 
+/* mu is held. */
+static int
+frontier_add(struct store_session *x, const struct id *id, uint8_t kind,
+    uint8_t level, bool tail, struct err *e)
+{
+	struct frontier_id *f;
+	bool fresh;
+
+	if (x->frontier.n >= FRONTIER_MAX &&
+	    idmap_find(&x->frontier, id) == NULL)
+		return err_set(e, ERR_LIMIT,
+		    "more than %d chunks and nodes that no node holds",
+		    FRONTIER_MAX);
+	f = idmap_add(&x->frontier, id, &fresh);
+	*f = (struct frontier_id){ .kind = kind, .level = level, .tail = tail };
+	return 0;
+}
+
+/*
+ * What the session may rely on: what the ledger says, and what stands in the
+ * frontier, which is protected by the session's start until an incomplete
+ * manifest holds it.  The gate is held.
+ */
+static int
+find(struct store_session *x, uint8_t kind, uint8_t level, const struct id *ids,
+    unsigned n, struct ledger_found *found, struct err *e)
+{
+	int rc = ledger_find(x->ledger, kind, level, ids, n, found, e);
+
+	if (rc != 0)
+		return rc;
+	pthread_mutex_lock(&x->mu);
+	for (unsigned i = 0; i < n; i++) {
+		const struct frontier_id *f;
+
+		if (found[i].have)
+			continue;
+		f = idmap_find(&x->frontier, &ids[i]);
+		if (f == NULL || f->kind != kind || f->level != level)
+			continue;
+		found[i].have = true;
+		found[i].flags = f->tail ? INDEX_TAIL : 0;
+	}
+	pthread_mutex_unlock(&x->mu);
+	return 0;
+}
+
 int
 store_have(struct store_session *x, uint8_t kind, uint8_t level,
     const struct id *ids, unsigned n, uint8_t *bits, struct err *e)
@@ -63,7 +119,7 @@ store_have(struct store_session *x, uint8_t kind, uint8_t level,
 	struct ledger_found found[NODE_FANOUT];
 	struct id ask[NODE_FANOUT];
 	unsigned where[NODE_FANOUT], nask = 0;
-	int rc, had = 0;
+	int rc;
 
 	assert(n <= NODE_FANOUT);
 	memset(bits, 0, (n + 7) / 8);
@@ -77,16 +133,19 @@ store_have(struct store_session *x, uint8_t kind, uint8_t level,
 	}
 	if (nask == 0)
 		return 0;
-	rc = ledger_find(x->ledger, kind, level, ask, nask, found, e);
-	if (rc != 0)
-		return rc;
-	for (unsigned k = 0; k < nask; k++) {
+	pthread_rwlock_rdlock(&x->gate);
+	rc = find(x, kind, level, ask, nask, found, e);
+	pthread_mutex_lock(&x->mu);
+	for (unsigned k = 0; rc == 0 && k < nask; k++) {
 		if (!found[k].have)
 			continue;
 		bits[where[k] / 8] |= (uint8_t)(1 << where[k] % 8);
-		had++;
+		rc = frontier_add(x, &ask[k], kind, level,
+		    (found[k].flags & INDEX_TAIL) != 0, e);
 	}
-	return ledger_frontier(x->ledger, had, e);
+	pthread_mutex_unlock(&x->mu);
+	pthread_rwlock_unlock(&x->gate);
+	return rc;
 }
 
 /* The bytes are that chunk, and a chunk that may be stored (rule 18). */
@@ -113,11 +172,10 @@ chunk_check(struct store *s, struct store_lane *l, const struct store_put *p,
 	return 0;
 }
 
-int
-store_put_chunk(struct store_session *x, struct store_lane *l,
+static int
+put_chunk(struct store_session *x, struct store_lane *l,
     const struct store_put *p, uint64_t *stored, struct err *e)
 {
-	struct store *s = x->store;
 	struct record r = { .kind = RECORD_CHUNK,
 		.codec = p->codec,
 		.raw_len = p->raw_len,
@@ -127,31 +185,49 @@ store_put_chunk(struct store_session *x, struct store_lane *l,
 	struct ledger_found found;
 	int rc;
 
-	*stored = 0;
-	if (id_is_hole(&p->id))
-		return err_set(e, ERR_PROTO, "a chunk with the id of a hole");
 	/* Rule 6: bytes are dropped for *have* and for nothing else. */
 	rc = ledger_find(x->ledger, RECORD_CHUNK, 0, &p->id, 1, &found, e);
 	if (rc != 0)
 		return rc;
 	if (!found.have) {
-		rc = chunk_check(s, l, p, e);
+		rc = chunk_check(x->store, l, p, e);
 		if (rc != 0)
 			return rc;
-		if (p->raw_len != s->format.chunk_size)
+		if (p->raw_len != x->store->format.chunk_size)
 			put.flags = INDEX_TAIL;
 		rc = ledger_put(x->ledger, &put, stored, e);
 		if (rc != 0)
 			return rc;
+		found.flags = put.flags;
 	}
-	return ledger_frontier(x->ledger, 1, e);
+	pthread_mutex_lock(&x->mu);
+	x->stored += *stored;
+	rc = frontier_add(
+	    x, &p->id, RECORD_CHUNK, 0, (found.flags & INDEX_TAIL) != 0, e);
+	pthread_mutex_unlock(&x->mu);
+	return rc;
+}
+
+int
+store_put_chunk(struct store_session *x, struct store_lane *l,
+    const struct store_put *p, uint64_t *stored, struct err *e)
+{
+	int rc;
+
+	*stored = 0;
+	if (id_is_hole(&p->id))
+		return err_set(e, ERR_PROTO, "a chunk with the id of a hole");
+	pthread_rwlock_rdlock(&x->gate);
+	rc = put_chunk(x, l, p, stored, e);
+	pthread_rwlock_unlock(&x->gate);
+	return rc;
 }
 
 /* Rule 5: every child is there for this session; rule 18: a short slice only
  * at the very end, and the node says so. */
 static int
 children_check(struct store_session *x, const struct node *n,
-    uint8_t missing[NODE_FANOUT / 8], int *nheld, struct err *e)
+    uint8_t missing[NODE_FANOUT / 8], struct err *e)
 {
 	struct ledger_found found[NODE_FANOUT];
 	struct id ask[NODE_FANOUT];
@@ -166,7 +242,7 @@ children_check(struct store_session *x, const struct node *n,
 		ask[nask] = n->child[i];
 		where[nask++] = i;
 	}
-	rc = ledger_find(x->ledger, n->level == 0 ? RECORD_CHUNK : RECORD_NODE,
+	rc = find(x, n->level == 0 ? RECORD_CHUNK : RECORD_NODE,
 	    n->level == 0 ? 0 : (uint8_t)(n->level - 1), ask, nask, found, e);
 	if (rc != 0)
 		return rc;
@@ -187,8 +263,32 @@ children_check(struct store_session *x, const struct node *n,
 	if (tail != n->tail)
 		return err_set(
 		    e, ERR_PROTO, "a node that is wrong about its last slice");
-	*nheld = (int)nask;
 	return 0;
+}
+
+/* Puts a node whose children were found.  The gate is held. */
+static int
+put_node(struct store_session *x, struct store_lane *l, const uint8_t *body,
+    size_t len, const struct node *n, struct id *id, struct err *e)
+{
+	struct record r = { .kind = RECORD_NODE,
+		.raw_len = (uint32_t)len,
+		.stored_len = (uint32_t)len };
+	struct ledger_put put = { .record = &r,
+		.payload = body,
+		.level = n->level,
+		.flags = n->tail ? INDEX_TAIL : 0,
+		.node = n };
+	struct ledger_found found;
+	uint64_t stored;
+	int rc;
+
+	hasher_node(l->hasher, body, len, &r.id);
+	*id = r.id;
+	rc = ledger_find(x->ledger, RECORD_NODE, n->level, &r.id, 1, &found, e);
+	if (rc != 0 || found.have)
+		return rc;
+	return ledger_put(x->ledger, &put, &stored, e);
 }
 
 int
@@ -196,30 +296,41 @@ store_put_node(struct store_session *x, struct store_lane *l,
     const uint8_t *body, size_t len, uint8_t missing[NODE_FANOUT / 8],
     struct err *e)
 {
-	struct record r = { .kind = RECORD_NODE,
-		.raw_len = (uint32_t)len,
-		.stored_len = (uint32_t)len };
 	struct node n;
-	struct ledger_put put = { .record = &r, .payload = body, .node = &n };
-	struct ledger_found found;
-	uint64_t stored;
-	int rc, nheld = 0;
+	struct id id;
+	int rc;
 
-	if ((rc = node_parse(body, len, &n, e)) != 0 ||
-	    (rc = children_check(x, &n, missing, &nheld, e)) != 0)
-		return rc;
-	hasher_node(l->hasher, body, len, &r.id);
-	rc = ledger_find(x->ledger, RECORD_NODE, n.level, &r.id, 1, &found, e);
+	rc = node_parse(body, len, &n, e);
 	if (rc != 0)
 		return rc;
-	if (!found.have) {
-		put.level = n.level;
-		put.flags = n.tail ? INDEX_TAIL : 0;
-		rc = ledger_put(x->ledger, &put, &stored, e);
-		if (rc != 0)
-			return rc;
-	}
-	return ledger_frontier(x->ledger, 1 - nheld, e);
+	pthread_rwlock_rdlock(&x->gate);
+	if ((rc = children_check(x, &n, missing, e)) != 0 ||
+	    (rc = put_node(x, l, body, len, &n, &id, e)) != 0)
+		goto out;
+	/* The node holds its children from here on; itself nobody does. */
+	pthread_mutex_lock(&x->mu);
+	for (unsigned i = 0; i < n.n; i++)
+		if (!id_is_hole(&n.child[i]))
+			idmap_remove(&x->frontier, &n.child[i]);
+	rc = frontier_add(x, &id, RECORD_NODE, n.level, n.tail, e);
+	pthread_mutex_unlock(&x->mu);
+out:
+	pthread_rwlock_unlock(&x->gate);
+	return rc;
+}
+
+int
+store_hold_node(struct store_session *x, struct store_lane *l,
+    const struct node *n, struct id *id, struct err *e)
+{
+	uint8_t body[NODE_LEN_MAX];
+	size_t len = node_print(n, body);
+	int rc;
+
+	pthread_rwlock_rdlock(&x->gate);
+	rc = put_node(x, l, body, len, n, id, e);
+	pthread_rwlock_unlock(&x->gate);
+	return rc;
 }
 
 /*
@@ -272,13 +383,37 @@ root_check(struct store_session *x, struct store_lane *l,
 	return 0;
 }
 
+/* The ledger's form of it is the same. */
+static void
+drops_copy(const struct store_drop *d, unsigned n, struct ledger_drop *out)
+{
+	for (unsigned i = 0; i < n; i++) {
+		memcpy(out[i].id, d[i].id, sizeof(out[i].id));
+		out[i].held = d[i].held;
+		out[i].hidden = d[i].hidden;
+	}
+}
+
+int
+store_commit_unchecked(struct store_session *x, struct manifest *m,
+    const struct store_drop *d, unsigned n, struct err *e)
+{
+	struct ledger_drop *ld = xcalloc(n, sizeof(*ld));
+	int rc;
+
+	drops_copy(d, n, ld);
+	m->chunk_size = x->store->format.chunk_size;
+	rc = ledger_commit(x->ledger, m, ld, n, e);
+	free(ld);
+	return rc;
+}
+
 int
 store_commit(struct store_session *x, struct store_lane *l, struct manifest *m,
-    struct err *e)
+    const struct store_drop *d, unsigned n, struct err *e)
 {
 	int rc;
 
-	m->chunk_size = x->store->format.chunk_size;
 	for (unsigned i = 0; i < m->nvolumes; i++) {
 		rc = root_check(x, l, &m->volume[i], e);
 		if (rc != 0) {
@@ -286,5 +421,18 @@ store_commit(struct store_session *x, struct store_lane *l, struct manifest *m,
 			return rc;
 		}
 	}
-	return ledger_commit(x->ledger, m, e);
+	return store_commit_unchecked(x, m, d, n, e);
+}
+
+int
+store_drop(
+    struct store *s, const struct store_drop *d, unsigned n, struct err *e)
+{
+	struct ledger_drop *ld = xcalloc(n, sizeof(*ld));
+	int rc;
+
+	drops_copy(d, n, ld);
+	rc = ledger_drop(s->ledger, ld, n, e);
+	free(ld);
+	return rc;
 }

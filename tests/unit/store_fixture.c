@@ -167,7 +167,7 @@ fixture_backup(struct fixture *f, const char *vm, uint32_t first,
 	strcpy(m->volume[0].format, "raw");
 	m->volume[0].size =
 	    fixture_tree(f, x, first, nchunks, 1000, &m->volume[0].root);
-	rc = store_commit(x, f->lane, m, &e);
+	rc = store_commit(x, f->lane, m, NULL, 0, &e);
 	if (rc != 0)
 		print_error("commit: %s\n", e.text);
 	assert_int_equal(rc, 0);

@@ -246,17 +246,18 @@ struct got_backup {
 	struct place place;
 	char text[16];
 	unsigned n;
+	bool hidden;
 };
 
 static int
-see_backup(void *arg, const struct id *id, const struct place *place,
-    const void *manifest, size_t len)
+see_backup(void *arg, const struct index_backup *b)
 {
 	struct got_backup *g = arg;
 
-	g->id = *id;
-	g->place = *place;
-	memcpy(g->text, manifest, len);
+	g->id = b->id;
+	g->place = b->place;
+	g->hidden = b->hidden;
+	memcpy(g->text, b->manifest, b->len);
 	g->n++;
 	return 0;
 }
@@ -306,6 +307,8 @@ all_column_families_come_back(void **state)
 	struct index_batch *b;
 	struct id id = id_of(1);
 	uint64_t n;
+	struct index_backup got;
+	struct buf data = { 0 };
 
 	(void)state;
 	memset(uuid, 0xab, sizeof(uuid));
@@ -316,7 +319,12 @@ all_column_families_come_back(void **state)
 	index_batch_uuid(b, uuid);
 	index_batch_number(b, INDEX_PUBLISHED, 12345678901);
 	index_batch_pack(b, &info);
-	index_batch_backup(b, &id, &place, "manifest", 8);
+	index_batch_backup(b,
+	    &(struct index_backup){ .id = id,
+		.place = place,
+		.hidden = true,
+		.manifest = "manifest",
+		.len = 8 });
 	for (uint64_t i = 0; i < 5; i++)
 		index_batch_dying(b, 300 - 50 * i, &id);
 	index_batch_undying(b, 200, &id);
@@ -343,6 +351,13 @@ all_column_families_come_back(void **state)
 	assert_true(id_equal(&g.id, &id));
 	assert_int_equal(g.place.off, 999);
 	assert_string_equal(g.text, "manifest");
+	assert_true(g.hidden);
+	assert_int_equal(index_backup_get(x, &id, &got, &data), 0);
+	assert_true(got.hidden);
+	assert_int_equal(got.place.off, 999);
+	assert_int_equal(got.len, 8);
+	assert_memory_equal(got.manifest, "manifest", 8);
+	buf_fini(&data);
 	assert_int_equal(index_dying_each(x, 0, 300, see_dying, &d), 0);
 	assert_int_equal(d.n, 3);
 	assert_int_equal(d.stamp[0], 100);

@@ -123,7 +123,7 @@ put_and_commit(struct ledger_session *s, uint32_t n, struct err *e)
 	strcpy(m.volume[0].format, "raw");
 	m.volume[0].size = FIXTURE_CHUNK;
 	m.volume[0].root = r.id;
-	rc = ledger_commit(s, &m, e);
+	rc = ledger_commit(s, &m, NULL, 0, e);
 out:
 	hasher_free(h);
 	return rc;

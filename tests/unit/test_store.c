@@ -263,7 +263,7 @@ a_tree_that_does_not_fit_the_size_is_refused(void **state)
 		    (uint64_t)((int64_t)fixture_tree(
 				   &f, x, 1, 200, 1000, &m.volume[0].root) +
 			wrong[i].size);
-		assert_int_equal(store_commit(x, f.lane, &m, &e), wrong[i].rc);
+		assert_int_equal(store_commit(x, f.lane, &m, NULL, 0, &e), wrong[i].rc);
 		store_end(x);
 	}
 }
@@ -280,7 +280,7 @@ a_commit_without_its_tree_is_refused(void **state)
 	strcpy(m.volume[0].name, "vda");
 	m.volume[0].size = FIXTURE_CHUNK;
 	memset(m.volume[0].root.b, 7, ID_LEN);
-	assert_int_equal(store_commit(x, f.lane, &m, &e), ERR_MISSING);
+	assert_int_equal(store_commit(x, f.lane, &m, NULL, 0, &e), ERR_MISSING);
 	store_end(x);
 }
 

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pack goes in steps, each of them durable before the next (rule 12): its
+ * live records are copied and the copies synced; the index names the copies;
+ * the index says that the pack is dead; it is unlinked; the index forgets it.
+ * Whatever ends between two steps, the next start or pass goes on from there.
+ *
+ * Records keep the order in which their backups wrote them.
+ */
+#include "repo/reclaim/compact.h"
+
+#include <stdlib.h>
+
+#include "proto/base/bytes.h"
+#include "proto/base/log.h"
+#include "repo/store/store_impl.h"
+
+enum {
+	MOVE_LOT = 1024,
+	MOVE_BYTES = 32 << 20,
+	RETIRE_MIN = 1 << 20 /* an open pack is not worth less */
+};
+
+struct compacting {
+	struct store *s;
+	const struct compact_options *o;
+	struct compact_result *out;
+	const struct pack_info *pack; /* being rewritten */
+	struct ledger_move *moves;
+	unsigned n;
+	uint64_t bytes; /* in the lot */
+	uint64_t tombs; /* bytes of tombstones that are still needed */
+	bool carry;     /* copy those */
+	bool stopped;
+	struct buf payload;
+};
+
+struct list {
+	struct pack_info *pack;
+	size_t n;
+	bool (*wanted)(const struct pack_info *info, unsigned percent);
+	unsigned percent;
+};
+
+static uint64_t
+size_of(const struct pack_info *info)
+{
+	return info->known;
+}
+
+static bool
+is_dead(const struct pack_info *info, unsigned percent)
+{
+	(void)percent;
+	/* Of a meta pair, entries may name either; both are looked at when
+	 * the first is forgotten. */
+	return info->live == 0 &&
+	    (info->state == PACK_SEALED || info->state == PACK_POISONED);
+}
+
+static bool
+is_sparse(const struct pack_info *info, unsigned percent)
+{
+	return info->live > 0 && info->state == PACK_SEALED &&
+	    (uint64_t)info->live * 100 < size_of(info) * percent;
+}
+
+static bool
+is_open_and_sparse(const struct pack_info *info, unsigned percent)
+{
+	return info->state == PACK_OPEN && size_of(info) >= RETIRE_MIN &&
+	    (uint64_t)info->live * 100 < size_of(info) * percent;
+}
+
+static void
+see_pack(void *arg, const struct pack_info *info)
+{
+	struct list *l = arg;
+
+	if (!l->wanted(info, l->percent))
+		return;
+	if ((l->n & (l->n - 1)) == 0)
+		l->pack = xrealloc(
+		    l->pack, (l->n != 0 ? 2 * l->n : 1) * sizeof(*l->pack));
+	l->pack[l->n++] = *info;
+}
+
+static struct list
+list_packs(struct store *s, unsigned percent,
+    bool (*wanted)(const struct pack_info *info, unsigned percent))
+{
+	struct list l = { .wanted = wanted, .percent = percent };
+
+	packs_each(s->packs, see_pack, &l);
+	return l;
+}
+
+static int
+move_lot(struct compacting *c)
+{
+	int rc = 0;
+
+	if (c->n > 0)
+		rc = ledger_move(c->s->ledger, c->moves, c->n);
+	c->out->copied += c->bytes;
+	if (!c->o->pace(c->o->arg, c->bytes))
+		c->stopped = true;
+	c->n = 0;
+	c->bytes = 0;
+	return rc;
+}
+
+/* Copies one record, and remembers to move its entry. */
+static int
+copy(struct compacting *c, const struct record *r, const struct place *from)
+{
+	struct record again = *r;
+	struct place to;
+	int rc;
+
+	rc = pack_read(c->s->packs, from, r->kind, &r->id, &c->payload);
+	if (rc == ERR_CORRUPT || rc == ERR_NOENT) {
+		/* Damage: scrub and reads tell of it.  The pack stays. */
+		log_error("pack %08x at %u: damaged, not moved", from->pack,
+		    from->off);
+		return 0;
+	}
+	if (rc != 0)
+		return rc;
+	rc = ledger_copy(
+	    c->s->ledger, c->pack->domain, &again, c->payload.data, &to);
+	if (rc != 0)
+		return rc;
+	c->bytes += RECORD_HEADER_LEN + r->stored_len;
+	if (r->kind == RECORD_TOMBSTONE)
+		return 0;
+	c->moves[c->n++] = (struct ledger_move){
+		.id = r->id, .kind = r->kind, .from = *from, .to = to
+	};
+	if (c->n == MOVE_LOT || c->bytes >= MOVE_BYTES)
+		return move_lot(c);
+	return 0;
+}
+
+/*
+ * A tombstone keeps a manifest away that some pack may still hold: those that
+ * it names.  When they are gone it may go (rule 15).
+ */
+static int
+tombstone_needed(struct compacting *c, const struct record *r,
+    const struct place *at, bool *needed)
+{
+	struct pack_info info;
+	int rc;
+
+	*needed = true;
+	rc = pack_read(c->s->packs, at, r->kind, &r->id, &c->payload);
+	if (rc != 0 || c->payload.len != RECORD_TOMBSTONE_LEN)
+		return rc == ERR_SYS ? rc : 0;
+	*needed = false;
+	for (unsigned i = 0; i < 2; i++) {
+		uint32_t pack = get_le32(c->payload.data + 4 * i);
+
+		/* The pack that is going takes the manifest with it. */
+		if (pack != 0 && pack != c->pack->number &&
+		    pack != c->pack->mirror &&
+		    packs_get(c->s->packs, pack, &info) == 0)
+			*needed = true;
+	}
+	return 0;
+}
+
+static bool
+names(const struct place *p, const struct place *at)
+{
+	return p->pack == at->pack && p->off == at->off;
+}
+
+static int
+see_record(void *arg, const struct record *r, const struct place *at,
+    const uint8_t *payload, bool sound)
+{
+	struct compacting *c = arg;
+	struct index_entry x;
+	struct index_backup b;
+	bool needed;
+	int rc;
+
+	(void)payload;
+	(void)sound;
+	if (c->stopped)
+		return ERR_CLOSED;
+	switch (r->kind) {
+	case RECORD_TOMBSTONE:
+		rc = tombstone_needed(c, r, at, &needed);
+		if (rc != 0 || !needed)
+			return rc;
+		c->tombs += RECORD_HEADER_LEN + r->stored_len;
+		return c->carry ? copy(c, r, at) : 0;
+	case RECORD_MANIFEST:
+		rc = index_backup_get(c->s->index, &r->id, &b, &c->payload);
+		if (rc == 0 && names(&b.place, at))
+			return copy(c, r, at);
+		break;
+	default:
+		rc = index_get(c->s->index, &r->id, &x);
+		if (rc == 0 && names(&x.place, at))
+			return copy(c, r, at);
+		break;
+	}
+	return rc == ERR_SYS ? rc : 0;
+}
+
+static int
+scan(struct compacting *c, const struct pack_info *pack)
+{
+	struct pack_scan out;
+	int rc;
+
+	c->pack = pack;
+	c->tombs = 0;
+	rc = pack_scan(c->s->packs, pack->number, 0, 0, see_record, c, &out);
+	if (rc == ERR_CORRUPT || rc == ERR_NOENT) {
+		log_error(
+		    "pack %08x: cannot be read, left alone", pack->number);
+		return 0;
+	}
+	return rc;
+}
+
+/* Of a dead meta pack the tombstones that are needed move on.  *gain: there is
+ * anything else in it. */
+static int
+carry_tombstones(struct compacting *c, const struct pack_info *pack, bool *gain)
+{
+	int rc;
+
+	*gain = true;
+	if (pack->type != PACK_META)
+		return 0;
+	c->carry = false;
+	rc = scan(c, pack);
+	*gain = c->tombs * 2 < size_of(pack);
+	if (rc != 0 || c->tombs == 0 || !*gain)
+		return rc;
+	c->carry = true;
+	rc = scan(c, pack);
+	/* An empty lot waits for a batch, which syncs what was copied. */
+	return rc != 0 ? rc : ledger_move(c->s->ledger, NULL, 0);
+}
+
+static int
+remove_dead(struct compacting *c, const struct pack_info *pack)
+{
+	uint32_t twin[2] = { pack->number, pack->mirror };
+	unsigned n = pack->mirror != 0 ? 2 : 1;
+	struct pack_info info;
+	bool gain;
+	int rc;
+
+	/* Its twin was looked at first and took it along, or still lives:
+	 * entries name either of two. */
+	if (packs_get(c->s->packs, pack->number, &info) != 0 ||
+	    (pack->mirror != 0 &&
+		packs_get(c->s->packs, pack->mirror, &info) == 0 &&
+		!is_dead(&info, 0)))
+		return 0;
+	rc = carry_tombstones(c, pack, &gain);
+	if (rc != 0 || !gain)
+		return rc;
+	rc = ledger_forget(c->s->ledger, twin, n);
+	if (rc != 0 || twin[0] == 0 || twin[n - 1] == 0)
+		return rc;
+	for (unsigned i = 0; i < n; i++) {
+		rc = packs_remove(c->s->packs, twin[i]);
+		if (rc != 0 && rc != ERR_NOENT)
+			return rc;
+		c->out->packs++;
+		c->out->freed += size_of(pack);
+	}
+	return ledger_gone(c->s->ledger, twin, n);
+}
+
+static int
+remove_all_dead(struct compacting *c)
+{
+	struct list l = list_packs(c->s, 0, is_dead);
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < l.n && !c->stopped; i++)
+		rc = remove_dead(c, &l.pack[i]);
+	free(l.pack);
+	return rc;
+}
+
+static int
+emptiest_first(const void *a, const void *b)
+{
+	const struct pack_info *x = a, *y = b;
+	uint64_t lx = (uint64_t)x->live * size_of(y);
+	uint64_t ly = (uint64_t)y->live * size_of(x);
+
+	return lx < ly ? -1 : lx > ly;
+}
+
+static int
+rewrite_sparse(struct compacting *c)
+{
+	struct list l = list_packs(c->s, c->o->live_percent, is_sparse);
+	int rc = 0;
+
+	if (l.n > 0)
+		qsort(l.pack, l.n, sizeof(*l.pack), emptiest_first);
+	for (size_t i = 0; rc == 0 && i < l.n && !c->stopped; i++) {
+		c->carry = false; /* that is done when it is dead */
+		rc = scan(c, &l.pack[i]);
+		if (rc == 0)
+			rc = move_lot(c);
+		if (rc == 0)
+			rc = remove_all_dead(c);
+	}
+	free(l.pack);
+	return rc;
+}
+
+/* Open packs are rewritten too, once they are sealed. */
+static int
+retire_sparse(struct store *s, unsigned percent)
+{
+	struct list l = list_packs(s, percent, is_open_and_sparse);
+	uint32_t *packs = xmalloc(l.n * sizeof(*packs));
+	int rc = 0;
+
+	for (size_t i = 0; i < l.n; i++)
+		packs[i] = l.pack[i].number;
+	if (l.n > 0)
+		rc = ledger_retire(s->ledger, packs, (unsigned)l.n);
+	free(packs);
+	free(l.pack);
+	return rc;
+}
+
+int
+compact(struct store *s, const struct compact_options *o,
+    struct compact_result *out)
+{
+	struct compacting c = { .s = s, .o = o, .out = out };
+	int rc;
+
+	c.moves = xmalloc(MOVE_LOT * sizeof(*c.moves));
+	rc = retire_sparse(s, o->live_percent);
+	if (rc == 0)
+		rc = remove_all_dead(&c);
+	if (rc == 0)
+		rc = rewrite_sparse(&c);
+	if (rc == ERR_CLOSED && c.stopped)
+		rc = 0;
+	buf_fini(&c.payload);
+	free(c.moves);
+	return rc;
+}
+
+static void
+add_dead(void *arg, const struct pack_info *info)
+{
+	uint64_t *dead = arg, live = info->live > 0 ? (uint64_t)info->live : 0;
+
+	/* Entries name the first of two twins, which are equal. */
+	if (info->type == PACK_META && info->mirror < info->number)
+		return;
+	if (size_of(info) > live)
+		*dead +=
+		    (size_of(info) - live) * (info->type == PACK_META ? 2 : 1);
+}
+
+uint64_t
+compact_dead(struct store *s)
+{
+	uint64_t dead = 0;
+
+	packs_each(s->packs, add_dead, &dead);
+	return dead;
+}
