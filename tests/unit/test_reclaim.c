@@ -212,8 +212,15 @@ a_checkpoint_lets_the_reclaimer_pass_and_keeps_the_rest(void **state)
 	assert_int_equal(store_checkpoint(x, f.lane, &part, NULL, 0, &e), 0);
 	assert_true(part.incomplete);
 	settle();
+	/* Each takes the place of the one before; a level of a's tree goes
+	 * with each, since what a removal lets go of is stamped anew. */
+	for (int i = 0; i < 3; i++) {
+		memcpy(d.id, part.id, sizeof(d.id));
+		assert_int_equal(
+		    store_checkpoint(x, f.lane, &part, &d, 1, &e), 0);
+		settle();
+	}
 	assert_true(stored() < before - 250ull * FIXTURE_CHUNK);
-	/* Twice, the second in place of the first. */
 	fixture_tree(&f, x, 500, 41, 1000, &root);
 	memcpy(d.id, part.id, sizeof(d.id));
 	strcpy(again.vm, "b");
