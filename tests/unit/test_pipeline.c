@@ -735,7 +735,9 @@ restore_refuses_what_is_not_the_backup(void **state)
 	must(back_up(&r, &e), &e);
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		d.fault = cases[i].fault;
+		pthread_mutex_lock(&d.mu);
 		d.nreads = 0;
+		pthread_mutex_unlock(&d.mu);
 		assert_int_equal(restore(&e), cases[i].code);
 		assert_non_null(strstr(e.text, cases[i].text));
 	}
