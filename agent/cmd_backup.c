@@ -69,21 +69,22 @@ print_summary(const struct backup_result *r)
 }
 
 static int
-run(const struct cmd_common *c, struct backup_options *o,
+run(const struct cmd_common *c, const struct backup_options *chosen,
     const struct cmd_disk *named)
 {
 	struct backup_disk disk[MANIFEST_VOLUMES_MAX];
+	struct backup_options o = *chosen;
 	struct backup_result result;
 	struct err e = { 0 };
 	char what[VM_NAME_MAX + 32];
 
-	for (unsigned i = 0; i < o->ndisks; i++)
+	for (unsigned i = 0; i < o.ndisks; i++)
 		disk[i] = (struct backup_disk){ named[i].name, named[i].rest };
-	o->disk = disk;
-	o->job = cmd_job_options(c);
-	o->quiet = c->quiet;
-	if (backup_run(o, &result, &e) != 0) {
-		snprintf(what, sizeof(what), "backup of %s failed", o->vm);
+	o.disk = disk;
+	o.job = cmd_job_options(c);
+	o.quiet = c->quiet;
+	if (backup_run(&o, &result, &e) != 0) {
+		snprintf(what, sizeof(what), "backup of %s failed", o.vm);
 		return cmd_failed(what, &e);
 	}
 	if (c->json)

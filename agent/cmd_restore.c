@@ -124,15 +124,16 @@ print_summary(const struct restore_options *o, const struct restore_result *r)
 }
 
 static int
-run(const struct cmd_common *c, struct restore_options *o, const char *format,
-    const struct cmd_disk *named)
+run(const struct cmd_common *c, const struct restore_options *chosen,
+    const char *format, const struct cmd_disk *named)
 {
 	struct restore_disk disk[MANIFEST_VOLUMES_MAX];
+	struct restore_options o = *chosen;
 	struct restore_result result;
 	struct err e = { 0 };
 	char what[VM_NAME_MAX + 64];
 
-	for (unsigned i = 0; i < o->ndisks; i++) {
+	for (unsigned i = 0; i < o.ndisks; i++) {
 		disk[i].name = named[i].name;
 		read_target(named[i].rest, format, &disk[i]);
 		for (unsigned k = 0; k < i; k++)
@@ -141,17 +142,17 @@ run(const struct cmd_common *c, struct restore_options *o, const char *format,
 				    "disks %s and %s have the same target",
 				    disk[k].name, disk[i].name);
 	}
-	o->disk = disk;
-	o->job = cmd_job_options(c);
-	o->quiet = c->quiet;
-	if (restore_run(o, &result, &e) != 0) {
+	o.disk = disk;
+	o.job = cmd_job_options(c);
+	o.quiet = c->quiet;
+	if (restore_run(&o, &result, &e) != 0) {
 		snprintf(what, sizeof(what), "restore of %.*s failed",
-		    VM_NAME_MAX + 32, o->backup);
+		    VM_NAME_MAX + 32, o.backup);
 		return cmd_failed(what, &e);
 	}
 	if (c->json)
-		return print_json(o, &result);
-	return c->quiet ? EXIT_DONE : print_summary(o, &result);
+		return print_json(&o, &result);
+	return c->quiet ? EXIT_DONE : print_summary(&o, &result);
 }
 
 int

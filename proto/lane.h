@@ -39,7 +39,7 @@ struct lane_ops {
 	    size_t *got, struct err *e);
 	int (*write)(void *t, const void *data, size_t len, struct err *e);
 	void (*shutdown)(void *t); /* any thread: the others then fail */
-	void (*close)(void *t);	   /* and free */
+	void (*close)(void *t);    /* and free */
 };
 
 enum { LANE_STALL_MS = 120000 };

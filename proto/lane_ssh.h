@@ -38,10 +38,10 @@ int lane_ssh_pubkey(const char *line, char **type, char **base64,
 struct lane_ssh_target {
 	const char *host;
 	int port;
-	const char *key;	 /* private key file */
+	const char *key;         /* private key file */
 	const char *known_hosts; /* file in OpenSSH's format */
-	uint64_t rekey_bytes;	 /* 0: the library's default */
-	int handshake_ms;	 /* 0: LANE_SSH_HANDSHAKE_MS */
+	uint64_t rekey_bytes;    /* 0: the library's default */
+	int handshake_ms;        /* 0: LANE_SSH_HANDSHAKE_MS */
 };
 
 /**

@@ -22,11 +22,11 @@ struct manifest_volume {
 
 /* What the making of a backup cost, in bytes. */
 struct manifest_stats {
-	uint64_t read;	       /* from the source */
-	uint64_t holes;	       /* zero, never read or sent */
+	uint64_t read;         /* from the source */
+	uint64_t holes;        /* zero, never read or sent */
 	uint64_t unchanged;    /* as in the parent */
 	uint64_t deduplicated; /* in the store already */
-	uint64_t sent;	       /* over the wire, as encoded */
+	uint64_t sent;         /* over the wire, as encoded */
 	uint64_t stored;       /* new in packs */
 	uint64_t duration_ms;
 };
@@ -34,12 +34,13 @@ struct manifest_stats {
 struct manifest {
 	uint8_t id[BACKUP_ID_LEN]; /* random: what a tombstone names */
 	char vm[VM_NAME_MAX + 1];
-	uint64_t seq;	     /* the daemon's; orders a VM's backups */
-	uint64_t time;	     /* the daemon's, seconds since 1970 */
+	uint64_t seq;        /* the daemon's; orders a VM's backups */
+	uint64_t time;       /* the daemon's, seconds since 1970 */
 	uint64_t agent_time; /* a note */
 	char host[MANIFEST_NOTE_MAX + 1]; /* name of the key that made it */
-	char consistency[16];		  /* "offline", "crash", ... */
-	bool incomplete; /* holds what an unfinished backup stored (STORE.md 8) */
+	char consistency[16];             /* "offline", "crash", ... */
+	bool incomplete; /* holds what an unfinished backup stored (STORE.md 8)
+			  */
 	bool has_parent;
 	uint8_t parent[BACKUP_ID_LEN];
 	uint32_t chunk_size;

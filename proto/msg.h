@@ -20,7 +20,7 @@ enum { PROTOCOL_VERSION = 1 };
 enum msg_type {
 	MSG_QUERY = 0x01,     /* which of these do you have? */
 	MSG_HAVE = 0x02,      /*   these */
-	MSG_PUT = 0x03,	      /* chunks */
+	MSG_PUT = 0x03,       /* chunks */
 	MSG_PUT_DONE = 0x04,  /*   taken */
 	MSG_NODE = 0x05,      /* a node: payload is its body */
 	MSG_NODE_DONE = 0x06, /*   taken, or children missing */

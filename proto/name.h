@@ -11,7 +11,7 @@
 enum {
 	NAME_PART_MAX = 64,
 	VM_NAME_MAX = 2 * NAME_PART_MAX + 1, /* without the NUL */
-	TIME_TEXT_LEN = 20		     /* 2026-11-21T19:30:05Z */
+	TIME_TEXT_LEN = 20                   /* 2026-11-21T19:30:05Z */
 };
 
 /** name_part_ok(s): [A-Za-z0-9][A-Za-z0-9._-]{0,63}: a volume, key, host. */

@@ -28,7 +28,7 @@ mkdir -p "$logs"
 # Where the programs are; BIN is what the scripts go by.
 BIN=$(realpath "$build")
 export BIN B=$BIN IMGCOPY=$BIN/imgcopy
-export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:${ASAN_OPTIONS:-}
+export ASAN_OPTIONS=detect_leaks=1:${ASAN_OPTIONS:-}
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:${UBSAN_OPTIONS:-}
 export TSAN_OPTIONS=second_deadlock_stack=1:suppressions=$top/tests/tsan.supp:${TSAN_OPTIONS:-}
 

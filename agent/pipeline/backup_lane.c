@@ -275,10 +275,8 @@ count_window(struct sender *s, const struct window *w)
 		all += len;
 		if (w->kind[i] == SLICE_HOLE)
 			holes += len;
-		else if (w->kind[i] == SLICE_PARENT)
-			unchanged += len;
-		else if (w->reuse)
-			unchanged += len; /* twins */
+		else if (w->kind[i] == SLICE_PARENT || w->reuse)
+			unchanged += len; /* reuse: twins */
 		else if (!must_send(w, i, &asked))
 			there += len;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/sink/gaps.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -117,6 +118,7 @@ settle_oldest(struct gaps *g, struct err *e)
 {
 	struct map *m = g->oldest;
 
+	assert(m != NULL); /* nmaps counts them */
 	if (m->left > 0) {
 		int rc = zero_gaps(g, m, e);
 

@@ -244,6 +244,7 @@ base64_decode(const char *s, uint8_t *out, size_t *len)
 		bits = 0;
 	}
 	for (size_t i = 0; i < pad; i++)
+		/* NOLINTNEXTLINE: n >= 4, so that three bytes are there */
 		if (out[--*len] != 0)
 			return false;
 	return true;

@@ -22,7 +22,7 @@
 
 enum {
 	TICK_MS = 1000,  /* between looks at jobs and keys */
-	HURRY_MS = 3000, /* for strangers, while all their places are taken */
+	HURRY_MS = 2000, /* for strangers, while all their places are taken */
 	GRACE_MS = 2000, /* for lanes to tell their peers of the end */
 	PAUSE_MS = 100   /* after an accept that failed for want of means */
 };

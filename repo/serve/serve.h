@@ -17,7 +17,7 @@
 enum {
 	SERVE_LANES_MAX = 64,    /* authenticated, in all */
 	SERVE_LANES_CONSOLE = 4, /* of which kept for the local socket */
-	SERVE_UNKNOWN_MAX = 16,  /* connections not authenticated yet */
+	SERVE_UNKNOWN_MAX = 64,  /* connections not authenticated yet */
 	SERVE_HELLO_MS = 10000,  /* from there to the first call */
 	SERVE_IDLE_MS = 120000,  /* a lane without a job */
 	SERVE_LINGER_MS = 10000, /* a lane whose job has ended */

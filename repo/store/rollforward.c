@@ -404,7 +404,7 @@ put_node(struct roll *r, const struct tail_node *n)
 		.flags = n->node->tail ? INDEX_TAIL : 0,
 		.stamp = r->stamp };
 	struct index_entry ref = { .refs = 1 };
-	bool orphan;
+	bool orphan = false;
 	int rc = present(r, &n->id);
 
 	if (rc == ERR_NOENT)

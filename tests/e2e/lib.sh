@@ -327,15 +327,15 @@ mkdisk() {
 
 # virtual_size FILE FORMAT
 virtual_size() {
-	qemu-img info -U --output=json -f "$2" "$1" >"$dir/info.json" ||
-		fail "qemu-img info $1"
-	json "$dir/info.json" 'j["virtual-size"]'
+	qemu-img info -U --output=json -f "$2" "$1" |
+		sed -n 's/^    "virtual-size": \([0-9]*\).*/\1/p'
 }
 
 # same_disk FILE FORMAT FILE FORMAT: content and size as QEMU sees them; a
 # qcow2 image is without fault.
 same_disk() {
 	qemu-img compare -q -f "$2" -F "$4" "$1" "$3" || fail "$3 is not $1"
+	[ -n "$(virtual_size "$1" "$2")" ] || fail "no size of $1"
 	[ "$(virtual_size "$1" "$2")" = "$(virtual_size "$3" "$4")" ] ||
 		fail "$3 is of another size than $1"
 	if [ "$4" = qcow2 ]; then

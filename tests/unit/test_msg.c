@@ -490,8 +490,8 @@ static void
 every_type_has_its_name(void **state)
 {
 	(void)state;
-	for (uint8_t t = MSG_QUERY; t <= MSG_READ_DONE; t++)
-		assert_string_not_equal(msg_name(t), "unknown");
+	for (int t = MSG_QUERY; t <= MSG_READ_DONE; t++)
+		assert_string_not_equal(msg_name((uint8_t)t), "unknown");
 	assert_string_equal(msg_name(MSG_CALL), "CALL");
 	assert_string_equal(msg_name(MSG_RESULT), "RESULT");
 	assert_string_equal(msg_name(MSG_ERROR), "ERROR");

@@ -90,7 +90,7 @@ header_tells_its_further_files(void **state)
 	put_be64(d + 72, QCOW2_INCOMPAT_DATA_FILE | QCOW2_INCOMPAT_DIRTY);
 	at = extension(at, QCOW2_EXT_BACKING_FORMAT, "raw", 3);
 	at = extension(at, 0x12345678, "ignored", 7);
-	at = extension(at, QCOW2_EXT_DATA_FILE, "disk.data", 9);
+	extension(at, QCOW2_EXT_DATA_FILE, "disk.data", 9);
 	put_be64(d + 8, 512);
 	put_be32(d + 16, 8);
 	memcpy(d + 512, "base.img", 8);
