@@ -35,22 +35,28 @@ batch_free(struct batch *b)
 	free(b);
 }
 
+void
+gate_init(pthread_rwlock_t *gate)
+{
+	pthread_rwlockattr_t a;
+
+	pthread_rwlockattr_init(&a);
+	pthread_rwlockattr_setkind_np(
+	    &a, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(gate, &a);
+	pthread_rwlockattr_destroy(&a);
+}
+
 struct ledger *
 ledger_new(struct index *x, struct pack_set *p, unsigned batch_ms)
 {
 	struct ledger *l = xcalloc(1, sizeof(*l));
-	pthread_rwlockattr_t rwa;
 	pthread_condattr_t ca;
 
 	l->index = x;
 	l->packs = p;
 	l->batch_ms = batch_ms != 0 ? batch_ms : LEDGER_BATCH_MS;
-	pthread_rwlockattr_init(&rwa);
-	/* Lanes come all the time; the swap must not starve. */
-	pthread_rwlockattr_setkind_np(
-	    &rwa, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&l->gate, &rwa);
-	pthread_rwlockattr_destroy(&rwa);
+	gate_init(&l->gate);
 	pthread_mutex_init(&l->mu, NULL);
 	pthread_condattr_init(&ca);
 	pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);

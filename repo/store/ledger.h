@@ -10,6 +10,8 @@
 #ifndef REPO_STORE_LEDGER_H
 #define REPO_STORE_LEDGER_H
 
+#include <pthread.h>
+
 #include "proto/manifest.h"
 #include "proto/node.h"
 #include "repo/store/index.h"
@@ -24,6 +26,10 @@ enum {
 
 struct ledger;
 struct ledger_session;
+
+/** gate_init(gate): a lock that lanes hold to read all the time and whose
+ * writer does not starve.  No thread may hold it to read twice. */
+void gate_init(pthread_rwlock_t *gate);
 
 /**
  * ledger_new(x, p, published, batch_ms): over an index and packs that were

@@ -21,7 +21,7 @@ store_begin(
 		free(x);
 		return rc;
 	}
-	pthread_rwlock_init(&x->gate, NULL);
+	gate_init(&x->gate);
 	pthread_mutex_init(&x->mu, NULL);
 	idmap_init(&x->frontier, sizeof(struct frontier_id));
 	x->checkpoint_ms = now_ms();
