@@ -42,7 +42,7 @@ append_meta(
     struct closing *c, struct record *r, const void *payload, struct place *out)
 {
 	struct ledger_writer *meta = meta_writer(c->l);
-	int rc = pack_append(meta->w, r, payload, out);
+	int rc = pack_append_reserved(meta->w, r, payload, out);
 
 	if (rc != 0)
 		out->pack = 0;

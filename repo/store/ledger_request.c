@@ -204,7 +204,7 @@ ledger_copy(struct ledger *l, uint32_t domain, struct record *r,
 		}
 	}
 	pthread_mutex_unlock(&l->mu);
-	rc = pack_append(w->w, r, payload, out);
+	rc = pack_append_reserved(w->w, r, payload, out);
 	if (rc == ERR_SYS)
 		w->bad = true;
 	pthread_rwlock_unlock(&l->gate);

@@ -113,9 +113,14 @@ void pack_writer_free(struct pack_writer *w);
  * (no numbers are granted) and ERR_CLOSED (after pack_finish): nothing
  * happened, the writer is still good.  ERR_SYS: the writer is bad; what it
  * took before is good and may be synced.
+ *
+ * pack_append_reserved: the same, and may take what ingest leaves free: for
+ * what is needed to give space back, and to end what was begun.
  */
 int pack_append(struct pack_writer *w, struct record *r, const void *payload,
     struct place *out);
+int pack_append_reserved(struct pack_writer *w, struct record *r,
+    const void *payload, struct place *out);
 
 /** pack_mark(w): what has been appended so far is what the next pack_sync will
  * call known: the caller makes sure that the index learns of all of it, and no

@@ -34,6 +34,7 @@ struct pack {
 struct pack_set {
 	struct volume *v;      /* set before start */
 	struct pack_options o; /* set before start */
+	pthread_mutex_t space; /* from a look at what is free to its taking */
 	pthread_mutex_t mu;    /* a leaf: nothing is locked under it */
 	struct pack **packs;   /* by number; guarded by mu */
 	size_t npacks, cap;    /* guarded by mu */

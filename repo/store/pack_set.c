@@ -14,6 +14,7 @@ packs_new(struct volume *v, const struct pack_options *o)
 	assert(o->data_limit <= PACK_OFF_MAX);
 	s->v = v;
 	s->o = *o;
+	pthread_mutex_init(&s->space, NULL);
 	pthread_mutex_init(&s->mu, NULL);
 	TAILQ_INIT(&s->handles);
 	return s;
@@ -80,6 +81,7 @@ packs_free(struct pack_set *s)
 	}
 	free(s->packs);
 	pthread_mutex_destroy(&s->mu);
+	pthread_mutex_destroy(&s->space);
 	free(s);
 }
 

@@ -62,30 +62,34 @@ pack_writer_free(struct pack_writer *w)
 	free(w);
 }
 
-/*
- * Make room in all copies for ${need} more bytes than ${p} has; a step ahead
- * where there is room for a step, so that it costs little.
- */
+/* Less ${keep}. */
+static uint64_t
+left(uint64_t avail, uint64_t keep)
+{
+	return avail > keep ? avail - keep : 0;
+}
+
+/* A step ahead where there is room for one outside the reserve, else what is
+ * needed; the set's ${space} is held. */
 static int
-reserve(struct pack_writer *w, struct open_pack *p, uint64_t need)
+take_space(
+    struct pack_writer *w, struct open_pack *p, uint64_t need, uint64_t keep)
 {
 	uint64_t step = w->type == PACK_META ? STEP_META : STEP_DATA;
 	uint64_t upto = p->reserved + step, avail = 0, total;
 	uint64_t copies = (uint64_t)w->ncopies;
 	int rc;
 
-	if (need <= p->reserved)
-		return 0;
 	upto = upto < w->limit ? upto : w->limit;
 	rc = volume_space(w->set->v, &avail, &total);
 	if (rc != 0)
 		return rc;
-	avail = avail > w->set->o.reserve ? avail - w->set->o.reserve : 0;
+	if (upto < need ||
+	    (upto - p->reserved) * copies > left(avail, w->set->o.reserve))
+		upto = need;
 	for (;;) {
-		if (upto < need || (upto - p->reserved) * copies > avail)
-			upto = need;
 		rc = ERR_NOSPC;
-		if ((upto - p->reserved) * copies <= avail)
+		if ((upto - p->reserved) * copies <= left(avail, keep))
 			rc = volume_reserve(p->f[0], upto);
 		if (rc == 0 && w->ncopies == 2)
 			rc = volume_reserve(p->f[1], upto);
@@ -95,6 +99,25 @@ reserve(struct pack_writer *w, struct open_pack *p, uint64_t need)
 			return rc;
 		upto = need;
 	}
+}
+
+/*
+ * Make room in all copies for ${need} bytes; a step ahead where there is room
+ * for a step, so that it costs little.  ${keep}: bytes to leave free; writers
+ * take their turns, lest together they leave less.
+ */
+static int
+reserve(
+    struct pack_writer *w, struct open_pack *p, uint64_t need, uint64_t keep)
+{
+	int rc;
+
+	if (need <= p->reserved)
+		return 0;
+	pthread_mutex_lock(&w->set->space);
+	rc = take_space(w, p, need, keep);
+	pthread_mutex_unlock(&w->set->space);
+	return rc;
 }
 
 static void
@@ -117,7 +140,8 @@ fill_header(const struct pack_writer *w, const struct pack_info *info,
 /* The files of a new pack with their headers.  Its numbers are spent also if
  * this fails. */
 static int
-begin(struct pack_writer *w, uint64_t need, struct open_pack **out)
+begin(
+    struct pack_writer *w, uint64_t need, uint64_t keep, struct open_pack **out)
 {
 	uint8_t bytes[PACK_HEADER_LEN];
 	struct open_pack *p;
@@ -144,7 +168,7 @@ begin(struct pack_writer *w, uint64_t need, struct open_pack **out)
 		if (rc != 0)
 			goto err_remove;
 	}
-	rc = reserve(w, p, need);
+	rc = reserve(w, p, need, keep);
 	if (rc != 0)
 		goto err_remove;
 	for (int i = 0; i < w->ncopies; i++) {
@@ -177,7 +201,7 @@ err_remove:
 
 /* The pack that takes ${len} more bytes in w->cur, with room reserved. */
 static int
-make_room(struct pack_writer *w, uint64_t len)
+make_room(struct pack_writer *w, uint64_t len, uint64_t keep)
 {
 	struct open_pack *p = w->cur, *next = NULL;
 	uint64_t count, need;
@@ -188,10 +212,10 @@ make_room(struct pack_writer *w, uint64_t len)
 		need = p->end + len + pack_footer_len(count);
 		if (count == 1 ||
 		    (need <= w->limit && count <= PACK_ENTRIES_MAX))
-			return reserve(w, p, need);
+			return reserve(w, p, need, keep);
 	}
 	need = PACK_HEADER_LEN + len + pack_footer_len(1);
-	rc = begin(w, need, &next);
+	rc = begin(w, need, keep, &next);
 	if (rc != 0)
 		return rc;
 	if (p != NULL)
@@ -257,9 +281,9 @@ count_in(struct pack_writer *w, const struct record *r, struct place *out)
 	}
 }
 
-int
-pack_append(struct pack_writer *w, struct record *r, const void *payload,
-    struct place *out)
+static int
+append(struct pack_writer *w, struct record *r, const void *payload,
+    uint64_t keep, struct place *out)
 {
 	int rc;
 
@@ -272,7 +296,7 @@ pack_append(struct pack_writer *w, struct record *r, const void *payload,
 	else if (w->finish)
 		rc = ERR_CLOSED;
 	else
-		rc = make_room(w, RECORD_HEADER_LEN + r->stored_len);
+		rc = make_room(w, RECORD_HEADER_LEN + r->stored_len, keep);
 	if (rc == 0)
 		rc = write_copies(w, r, payload);
 	if (rc == 0)
@@ -281,6 +305,20 @@ pack_append(struct pack_writer *w, struct record *r, const void *payload,
 		w->bad = true;
 	pthread_mutex_unlock(&w->mu);
 	return rc;
+}
+
+int
+pack_append(struct pack_writer *w, struct record *r, const void *payload,
+    struct place *out)
+{
+	return append(w, r, payload, w->set->o.reserve, out);
+}
+
+int
+pack_append_reserved(struct pack_writer *w, struct record *r,
+    const void *payload, struct place *out)
+{
+	return append(w, r, payload, 0, out);
 }
 
 uint32_t

@@ -17,8 +17,9 @@
 enum {
 	BLOCK_CACHE = 32 << 20,
 	MEMTABLES = 32 << 20,
-	RESERVE_MAX = 256 << 20,
-	RESERVE_SHARE = 20 /* at most this fraction of the volume */
+	RESERVE_MAX = PACK_DATA_LIMIT,
+	PACKS_SMALL = 8 << 20, /* the least that a pack is filled up to */
+	RESERVE_SHARE = 20     /* at most this fraction of the volume */
 };
 
 int
@@ -134,8 +135,13 @@ store_open(const char *dir, const struct store_options *o,
 		goto err_lock;
 	memcpy(po.uuid, s->format.uuid, sizeof(po.uuid));
 	po.chunk_size = s->format.chunk_size;
-	po.data_limit = o->data_limit != 0 ? o->data_limit : PACK_DATA_LIMIT;
-	po.reserve = o->reserve != 0 ? o->reserve : reserve_default(s->volume);
+	po.reserve = reserve_default(s->volume);
+	/* The reserve has room for what lives in a pack to be rewritten. */
+	po.data_limit = po.reserve > PACKS_SMALL ? po.reserve : PACKS_SMALL;
+	if (o->data_limit != 0)
+		po.data_limit = o->data_limit;
+	if (o->reserve != 0)
+		po.reserve = o->reserve;
 	s->packs = packs_new(s->volume, &po);
 	xo.block_cache = o->block_cache != 0 ? o->block_cache : BLOCK_CACHE;
 	path =

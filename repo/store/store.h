@@ -24,8 +24,10 @@ struct store_format {
 };
 
 struct store_options {
-	uint64_t data_limit;  /* bytes a data pack may reach; 0: default */
-	uint64_t reserve;     /* bytes left free on the volume; 0: default */
+	/* Bytes a data pack may reach; 0: 512 MiB, or 5 % of the volume. */
+	uint64_t data_limit;
+	/* Bytes that ingest leaves free; 0: as many. */
+	uint64_t reserve;
 	uint64_t block_cache; /* of the index; 0: default */
 	unsigned batch_ms;    /* a batch closes after; 0: 2000 */
 	const char *index;    /* folder of the index; NULL: REPO/index */
