@@ -1,6 +1,6 @@
 # Backstay.  `make demo` and `make check` set up, build and run; see README.md.
 #
-#   CC=gcc|clang  SAN=address,undefined|thread  V=1  PREFIX=/usr/local  DESTDIR=
+#   CC=gcc|clang  SAN=address,undefined|thread  FAULT=1  V=1  PREFIX=/usr/local  DESTDIR=
 #
 # Each combination of compiler and sanitizer builds into a folder of its own.
 
@@ -10,6 +10,7 @@ ifeq ($(origin CC),default)
 CC = gcc
 endif
 SAN ?=
+FAULT ?=
 V ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -26,6 +27,10 @@ B := build/$(notdir $(CC))
 else
 B := build/$(notdir $(CC))-$(subst $(comma),-,$(subst undefined,ub,$(SAN)))
 SAN_LIST := $(SAN)
+endif
+# FAULT=1 has the points of proto/base/fault.h; see tests/crash.
+ifneq ($(FAULT),)
+B := $(B)-fault
 endif
 ifneq ($(SAN),)
 SANFLAGS := -fsanitize=$(SAN_LIST) -fno-sanitize-recover=all \
@@ -45,7 +50,7 @@ DEBS += clang libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck \
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wmissing-prototypes \
 	-Wstrict-prototypes -Wformat=2 -Wvla -Wundef
-override CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP
+override CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP $(if $(FAULT),-DFAULT)
 override CFLAGS += -std=c11 -fPIC -fstack-protector-strong -pthread \
 	$(WARN) $(SANFLAGS)
 # As needed: a host of VMs has no use for the daemon's libraries.

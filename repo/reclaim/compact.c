@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "proto/base/bytes.h"
+#include "proto/base/fault.h"
 #include "proto/base/log.h"
 #include "repo/store/store_impl.h"
 
@@ -100,6 +101,7 @@ move_lot(struct compacting *c)
 {
 	int rc = 0;
 
+	fault_pass(FAULT_MOVE_ENTRIES);
 	if (c->n > 0)
 		rc = ledger_move(c->s->ledger, c->moves, c->n);
 	c->out->copied += c->bytes;
@@ -127,10 +129,12 @@ copy(struct compacting *c, const struct record *r, const struct place *from)
 	}
 	if (rc != 0)
 		return rc;
+	fault_pass(FAULT_MOVE_COPY);
 	rc = ledger_copy(
 	    c->s->ledger, c->pack->domain, &again, c->payload.data, &to);
 	if (rc != 0)
 		return rc;
+	fault_pass(FAULT_MOVE_COPIED);
 	c->bytes += RECORD_HEADER_LEN + r->stored_len;
 	if (r->kind == RECORD_TOMBSTONE)
 		return 0;
@@ -245,6 +249,7 @@ carry_tombstones(struct compacting *c, const struct pack_info *pack, bool *gain)
 		return rc;
 	c->carry = true;
 	rc = scan(c, pack);
+	fault_pass(FAULT_TOMBSTONE_CARRY);
 	/* An empty lot waits for a batch, which syncs what was copied. */
 	return rc != 0 ? rc : ledger_move(c->s->ledger, NULL, 0);
 }
@@ -268,7 +273,9 @@ remove_dead(struct compacting *c, const struct pack_info *pack)
 	rc = carry_tombstones(c, pack, &gain);
 	if (rc != 0 || !gain)
 		return rc;
+	fault_pass(FAULT_PACK_FORGET);
 	rc = ledger_forget(c->s->ledger, twin, n);
+	fault_pass(FAULT_PACK_FORGOTTEN);
 	if (rc != 0 || twin[0] == 0 || twin[n - 1] == 0)
 		return rc;
 	for (unsigned i = 0; i < n; i++) {
@@ -278,6 +285,7 @@ remove_dead(struct compacting *c, const struct pack_info *pack)
 		c->out->packs++;
 		c->out->freed += size_of(pack);
 	}
+	fault_pass(FAULT_PACK_GONE);
 	return ledger_gone(c->s->ledger, twin, n);
 }
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "proto/base/fault.h"
 #include "repo/store/store_impl.h"
 
 /* A visit's way to end the listing; no code of err.h. */
@@ -84,6 +85,7 @@ sweep_lot(struct lot *l, struct sweep_result *out, unsigned *ngone)
 		l->d[keep++] = l->d[i];
 	}
 	l->n = keep;
+	fault_pass(FAULT_SWEEP_READ);
 	rc = ledger_remove(l->s->ledger, l->d, l->n, &removed);
 	for (unsigned i = 0; i < l->n; i++)
 		free(l->d[i].children);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "repo/store/store_impl.h"
 
@@ -122,6 +123,7 @@ store_checkpoint(struct store_session *x, struct store_lane *l,
 	int rc = 0;
 
 	x->checkpoint_ms = now_ms();
+	fault_pass(FAULT_CHECKPOINT_TURN);
 	all = take_frontier(x, &nall, &start);
 	if (nall == 0) {
 		/* Then nothing was answered that is not held. */
@@ -143,8 +145,10 @@ store_checkpoint(struct store_session *x, struct store_lane *l,
 		rc = hold_run(x, l, all + i, k - i, m, e);
 	}
 	free(all);
+	fault_pass(FAULT_CHECKPOINT_COMMIT);
 	if (rc == 0)
 		rc = store_commit_unchecked(x, m, d, n, e);
+	fault_pass(FAULT_CHECKPOINT_ADVANCE);
 	if (rc == 0)
 		ledger_advance(x->ledger, start);
 	return rc;

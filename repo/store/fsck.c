@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proto/base/bytes.h"
+#include "proto/base/fault.h"
 
 enum {
 	SAY_MAX = 100, /* lines; the rest is counted */
@@ -59,21 +60,25 @@ put_in_place(struct fsck *f)
 	rc = index_destroy(old, f->e);
 	if (rc != 0)
 		goto out;
-	if (rename(f->index_path, old) == -1 && errno != ENOENT) {
+	if ((fault_fails(FAULT_REBUILD_ASIDE) ||
+		rename(f->index_path, old) == -1) &&
+	    errno != ENOENT) {
 		rc = err_set(f->e, ERR_SYS, "%s: rename: %s", f->index_path,
 		    strerror(errno));
 		goto out;
 	}
-	if (rename(f->scratch_path, f->index_path) == -1) {
+	if (fault_fails(FAULT_REBUILD_SWAP) ||
+	    rename(f->scratch_path, f->index_path) == -1) {
 		rc = err_set(f->e, ERR_SYS, "%s: rename: %s", f->scratch_path,
 		    strerror(errno));
 		goto out;
 	}
-	if (fsync(f->dirfd) == -1) {
+	if (fault_fails(FAULT_REBUILD_SYNC) || fsync(f->dirfd) == -1) {
 		rc = err_set(
 		    f->e, ERR_SYS, "%s: sync: %s", f->dir, strerror(errno));
 		goto out;
 	}
+	fault_pass(FAULT_REBUILD_DESTROY);
 	rc = index_destroy(old, f->e);
 out:
 	free(old);

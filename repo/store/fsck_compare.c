@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "proto/base/fault.h"
+
 static int
 compare_entry(void *arg, const struct id *id, const struct index_entry *x)
 {
@@ -152,6 +154,7 @@ fsck_settle(struct fsck *f)
 	index_batch_number(b, INDEX_NUMBERS_END, (uint64_t)greatest + 65536);
 	index_batch_number(b, INDEX_SEQUENCE, f->sequence);
 	index_batch_number(b, INDEX_UNIQUE_RAW, f->unique_raw);
+	fault_pass(FAULT_REBUILD_SETTLE);
 	rc = index_batch_write(b, true);
 	index_batch_free(b);
 	if (rc != 0)

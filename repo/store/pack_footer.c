@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "proto/base/crc32c.h"
+#include "proto/base/fault.h"
 #include "proto/codec.h"
 #include "repo/store/pack_private.h"
 
@@ -30,6 +31,7 @@ pack_footer_write(struct volume_file *f, uint64_t tag,
 
 	record_print(&r, tag, header);
 	pack_trailer_print(&t, trailer);
+	fault_pass(FAULT_FOOTER_WRITE);
 	return volume_write(f, iov, 3, off);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sealing what a crash left open. */
+#include "proto/base/fault.h"
 #include "repo/store/pack_private.h"
 
 struct tail {
@@ -40,6 +41,7 @@ pack_seal_tail(struct pack_set *s, uint32_t number, uint64_t end)
 	uint64_t len;
 	int rc;
 
+	fault_pass(FAULT_TAIL_SEAL);
 	rc = pack_scan(s, number, 0, PACK_SCAN_NO_FOOTER, collect, &t, &scan);
 	if (rc != 0)
 		goto out;
@@ -60,6 +62,7 @@ pack_seal_tail(struct pack_set *s, uint32_t number, uint64_t end)
 		rc = volume_sync(f);
 	if (rc != 0)
 		goto out_close;
+	fault_pass(FAULT_TAIL_CUT);
 	len = end + pack_footer_len(t.entries.len / PACK_ENTRY_LEN);
 	rc = volume_reserve(f, len);
 	if (rc == 0)

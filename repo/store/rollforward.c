@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "proto/base/bytes.h"
+#include "proto/base/fault.h"
 #include "proto/base/log.h"
 #include "repo/store/idmap.h"
 #include "repo/store/store_impl.h"
@@ -197,7 +198,10 @@ pack_look(struct roll *r, struct tail_pack *p)
 static int
 bury_pack(struct roll *r, struct tail_pack *p)
 {
-	int rc = p->present ? volume_remove(r->volume, p->info.number) : 0;
+	int rc;
+
+	fault_pass(FAULT_START_BURY);
+	rc = p->present ? volume_remove(r->volume, p->info.number) : 0;
 
 	if (rc != 0)
 		return err_set(
@@ -252,8 +256,11 @@ look_at_packs(struct roll *r)
 static int
 flush(struct roll *r)
 {
-	int rc = index_batch_write(r->batch, false);
+	int rc;
 
+	fault_pass(FAULT_START_LOT);
+	rc = index_batch_write(r->batch, false);
+	fault_pass(FAULT_START_LOT_WRITTEN);
 	index_batch_free(r->batch);
 	r->batch = index_batch_new(r->index);
 	idmap_fini(&r->lot);
@@ -359,6 +366,7 @@ scan_tails(struct roll *r)
 
 		if (!p->scan)
 			continue;
+		fault_pass(FAULT_START_SCAN);
 		rc = pack_scan(r->packs, p->info.number, p->info.known,
 		    PACK_SCAN_PAYLOAD, see_record, r, &scan);
 		if (rc != 0)
@@ -540,6 +548,7 @@ seal_packs(struct roll *r, uint32_t *greatest)
 		    (!p->scan && p->live == 0 && !(p->poisoned && p->listed)))
 			continue;
 		if (p->scan) {
+			fault_pass(FAULT_START_SEAL);
 			rc = p->sealed
 			    ? 0
 			    : pack_seal_tail(r->packs, p->info.number, p->end);
@@ -583,9 +592,11 @@ finish(struct roll *r)
 	index_batch_number(
 	    r->batch, INDEX_UNIQUE_RAW, unique_raw + r->unique_raw);
 	index_batch_number(r->batch, INDEX_PUBLISHED, r->stamp);
+	fault_pass(FAULT_START_FINISH);
 	rc = index_batch_write(r->batch, true);
 	if (rc != 0)
 		return err_set(r->e, rc, "the index cannot be written");
+	fault_pass(FAULT_START_DONE);
 	if (r->nchunks + r->nnodes + r->nmanifests + r->tombs.n > 0)
 		log_info("rolled forward: %u chunks and %zu nodes that the "
 			 "index did not know (%u of them useless), %u backups "

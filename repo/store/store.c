@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "repo/store/store_impl.h"
@@ -31,7 +32,8 @@ store_lock(const char *dir, int dirfd, int *out, struct err *e)
 	fd = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd == -1)
 		return err_set(e, ERR_SYS, "%s/lock: %s", dir, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+	if (fault_fails(FAULT_START_LOCK) ||
+	    flock(fd, LOCK_EX | LOCK_NB) == -1) {
 		ssize_t len = pread_full(fd, pid, sizeof(pid) - 1, 0);
 
 		close(fd);

@@ -2,6 +2,7 @@
 /* Reading: nodes from the root down, and slices in joined reads. */
 #include <stdlib.h>
 
+#include "proto/base/fault.h"
 #include "repo/store/store_impl.h"
 
 enum {
@@ -244,6 +245,7 @@ store_read_slices(struct store *s, struct store_lane *l, const struct id *root,
 	rc = find_slices(s, l, root, size, slice, n, want, &nwant, e);
 	if (rc != 0)
 		goto out;
+	fault_pass(FAULT_READ_PLACED);
 	if (l->range == NULL)
 		l->range = aligned_new(
 		    RANGE_MAX + RECORD_HEADER_LEN + RECORD_STORED_MAX);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
@@ -142,13 +143,16 @@ dir_create(struct volume *v, uint32_t number, struct volume_file **out)
 	/* A number is used once, also if its pack was poisoned. */
 	if (fstatat(d->fd, file_name(number, true, name), &st, 0) == 0)
 		return ERR_EXIST;
-	fd = openat(d->fd, file_name(number, false, name),
-	    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = fault_fails(FAULT_PACK_CREATE)
+	    ? -1
+	    : openat(d->fd, file_name(number, false, name),
+		  O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd == -1 && errno == EEXIST)
 		return ERR_EXIST;
 	if (fd == -1)
 		return full(errno) ? ERR_NOSPC
 				   : log_sys("packs/%s: create", name);
+	fault_pass(FAULT_PACK_CREATED);
 	*out = file_new(d, number, fd, 0);
 	return 0;
 }
@@ -273,12 +277,13 @@ sync_folders(struct dir *d, uint32_t number)
 	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1)
 		return log_sys("packs/%s: open", folder);
-	if (fsync(fd) == -1)
+	if (fault_fails(FAULT_FOLDER_SYNC) || fsync(fd) == -1)
 		rc = log_sys("packs/%s: sync", folder);
 	close(fd);
 	/* Another pack may have made the folder and not be synced yet. */
 	if (rc == 0 && fsync(d->fd) == -1)
 		rc = log_sys("packs: sync");
+	fault_pass(FAULT_FOLDER_SYNCED);
 	return rc;
 }
 
@@ -289,12 +294,14 @@ dir_remove(struct volume *v, uint32_t number)
 	struct dir *d = dir_of(v);
 	int rc;
 
-	rc = unlinkat(d->fd, file_name(number, false, name), 0);
+	file_name(number, false, name);
+	rc = fault_fails(FAULT_PACK_UNLINK) ? -1 : unlinkat(d->fd, name, 0);
 	if (rc == -1 && errno == ENOENT)
 		rc = unlinkat(d->fd, file_name(number, true, name), 0);
 	if (rc == -1)
 		return errno == ENOENT ? ERR_NOENT
 				       : log_sys("packs/%s: remove", name);
+	fault_pass(FAULT_PACK_UNLINKED);
 	return sync_folders(d, number);
 }
 
@@ -305,13 +312,16 @@ dir_poison(struct volume *v, uint32_t number)
 	struct dir *d = dir_of(v);
 	struct stat st;
 
-	if (renameat(d->fd, file_name(number, false, from), d->fd,
-		file_name(number, true, to)) == -1) {
+	file_name(number, false, from);
+	file_name(number, true, to);
+	if (fault_fails(FAULT_PACK_POISON) ||
+	    renameat(d->fd, from, d->fd, to) == -1) {
 		if (errno != ENOENT)
 			return log_sys("packs/%s: rename", from);
 		if (fstatat(d->fd, to, &st, 0) == -1)
 			return ERR_NOENT;
 	}
+	fault_pass(FAULT_PACK_POISONED);
 	return sync_folders(d, number);
 }
 
@@ -348,8 +358,10 @@ file_reserve(struct volume_file *vf, uint64_t upto)
 		return 0;
 	if (!atomic_load(&f->no_falloc)) {
 		do {
-			rc = fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)was,
-			    (off_t)(upto - was));
+			rc = fault_fails(FAULT_PACK_RESERVE)
+			    ? -1
+			    : fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)was,
+				  (off_t)(upto - was));
 		} while (rc == -1 && errno == EINTR);
 		if (rc == 0) {
 			raise_reserved(f, upto);
@@ -375,6 +387,25 @@ file_reserve(struct volume_file *vf, uint64_t upto)
 	return 0;
 }
 
+/* As pwritev_full; a test may have it write only a part. */
+static int
+write_parts(
+    struct dir_file *f, struct iovec *iov, int n, uint64_t off, uint64_t len)
+{
+	size_t whole = fault_write(FAULT_PACK_WRITE, len), left = whole;
+
+	if (whole == len)
+		return pwritev_full(f->fd, iov, n, off);
+	for (int i = 0; i < n; i++) {
+		if (iov[i].iov_len > left)
+			iov[i].iov_len = left;
+		left -= iov[i].iov_len;
+	}
+	if (pwritev_full(f->fd, iov, n, off) == 0)
+		fault_torn(FAULT_PACK_WRITE);
+	return -1;
+}
+
 static int
 file_write(struct volume_file *vf, struct iovec *iov, int n, uint64_t off)
 {
@@ -384,11 +415,12 @@ file_write(struct volume_file *vf, struct iovec *iov, int n, uint64_t off)
 	for (int i = 0; i < n; i++)
 		end += iov[i].iov_len;
 	raise_reserved(f, end);
-	if (pwritev_full(f->fd, iov, n, off) == -1)
+	if (write_parts(f, iov, n, off, end - off) == -1)
 		return full(errno)
 		    ? ERR_NOSPC
 		    : log_sys("pack %" PRIx32 ": write at %" PRIu64, f->number,
 			  off);
+	fault_pass(FAULT_PACK_WRITTEN);
 	return 0;
 }
 
@@ -407,7 +439,7 @@ file_sync(struct volume_file *vf)
 	struct dir_file *f = file_of(vf);
 	int rc;
 
-	if (fdatasync(f->fd) == -1) {
+	if (fault_fails(FAULT_PACK_SYNC) || fdatasync(f->fd) == -1) {
 		rc = full(errno) ? ERR_NOSPC : ERR_SYS;
 		log_sys("pack %" PRIx32 ": sync", f->number);
 		return rc;
@@ -420,6 +452,7 @@ file_sync(struct volume_file *vf)
 			return rc;
 		atomic_store(&f->named, true);
 	}
+	fault_pass(FAULT_PACK_SYNCED);
 	return 0;
 }
 
@@ -428,7 +461,9 @@ file_read_at(
     struct volume_file *vf, void *data, size_t len, uint64_t off, size_t *got)
 {
 	struct dir_file *f = file_of(vf);
-	ssize_t n = pread_full(f->fd, data, len, off);
+	ssize_t n = fault_fails(FAULT_PACK_READ)
+	    ? -1
+	    : pread_full(f->fd, data, len, off);
 
 	if (n == -1)
 		return log_sys(
@@ -455,7 +490,7 @@ file_cut(struct volume_file *vf, uint64_t size)
 	struct dir_file *f = file_of(vf);
 
 	/* Also to the size it has: that gives back what is reserved. */
-	if (ftruncate(f->fd, (off_t)size) == -1)
+	if (fault_fails(FAULT_PACK_CUT) || ftruncate(f->fd, (off_t)size) == -1)
 		return log_sys("pack %" PRIx32 ": cut", f->number);
 	atomic_store(&f->reserved, size);
 	return 0;
