@@ -211,6 +211,44 @@ index_dying_each(struct index *x, uint64_t from, uint64_t below,
 	return v.passed ? 0 : rc;
 }
 
+struct each_damaged {
+	struct index *x;
+	bool passed; /* the last of them: ended, and well */
+	int (*visit)(void *arg, const struct id *id);
+	void *arg;
+};
+
+static int
+visit_damaged(void *arg, const uint8_t *key, size_t key_len,
+    const uint8_t *value, size_t len)
+{
+	struct each_damaged *v = arg;
+	struct id id;
+
+	(void)value;
+	(void)len;
+	if (key_len == 0 || key[0] != 'd') {
+		v->passed = true;
+		return 1;
+	}
+	if (key_len != INDEX_DAMAGED_LEN)
+		return bad_value(v->x, "a damaged id");
+	memcpy(id.b, key + 1, ID_LEN);
+	return v->visit(v->arg, &id);
+}
+
+int
+index_damaged_each(
+    struct index *x, int (*visit)(void *arg, const struct id *id), void *arg)
+{
+	struct each_damaged v = { .x = x, .visit = visit, .arg = arg };
+	const uint8_t from = 'd';
+	int rc;
+
+	rc = each(x, CF_DEFAULT, &from, 1, visit_damaged, &v);
+	return v.passed ? 0 : rc;
+}
+
 struct each_pack {
 	struct index *x;
 	int (*visit)(void *arg, const struct pack_info *info);

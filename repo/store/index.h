@@ -93,6 +93,11 @@ struct index_backup {
 	size_t len;
 };
 
+/** index_damaged_each(x, visit, arg): the ids whose entry is flagged damaged,
+ * as index_each. */
+int index_damaged_each(
+    struct index *x, int (*visit)(void *arg, const struct id *id), void *arg);
+
 /** index_packs_each: the table of packs.  index_backups_each: every manifest.
  * index_backup_get(x, id, b, data): that one; ${data} takes its payload.
  * ERR_NOENT. */
@@ -136,6 +141,10 @@ void index_batch_dying(
     struct index_batch *b, uint64_t stamp, const struct id *id);
 void index_batch_undying(
     struct index_batch *b, uint64_t stamp, const struct id *id);
+/* Goes with the entry's flag, so that what is damaged is found without reading
+ * every entry. */
+void index_batch_damaged(
+    struct index_batch *b, const struct id *id, bool damaged);
 void index_batch_pack(struct index_batch *b, const struct pack_info *info);
 void index_batch_pack_remove(struct index_batch *b, uint32_t number);
 void index_batch_backup(

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "proto/base/bytes.h"
+#include "proto/base/fault.h"
+#include "proto/base/log.h"
 #include "repo/store/index_private.h"
 
 struct index_batch {
@@ -79,6 +81,18 @@ index_batch_undying(struct index_batch *b, uint64_t stamp, const struct id *id)
 
 	dying_key(stamp, id, key);
 	drop(b, CF_DYING, key, sizeof(key));
+}
+
+void
+index_batch_damaged(struct index_batch *b, const struct id *id, bool damaged)
+{
+	uint8_t key[INDEX_DAMAGED_LEN] = { 'd' };
+
+	memcpy(key + 1, id->b, ID_LEN);
+	if (damaged)
+		put(b, CF_DEFAULT, key, sizeof(key), key, 0);
+	else
+		drop(b, CF_DEFAULT, key, sizeof(key));
 }
 
 void
@@ -160,7 +174,10 @@ index_batch_write(struct index_batch *b, bool sync)
 
 	assert(!b->written);
 	b->written = true;
+	if (fault_fails(FAULT_INDEX_WRITE))
+		return log_sys("index %s: write", x->path);
 	rocksdb_write(x->db, sync ? x->write_sync : x->write, b->wb, &err);
+	fault_pass(FAULT_INDEX_WRITTEN);
 	return err != NULL ? index_failed(x, "write", err) : 0;
 }
 

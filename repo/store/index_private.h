@@ -23,7 +23,8 @@ enum {
 	INDEX_PACK_LEN = 44,
 	INDEX_PLACE_LEN = 20,
 	INDEX_DYING_LEN = 8 + ID_LEN,
-	INDEX_NUMBER_KEY_LEN = 2
+	INDEX_NUMBER_KEY_LEN = 2,
+	INDEX_DAMAGED_LEN = 1 + ID_LEN /* 'd' and the id */
 };
 
 struct index { /* all set by index_open; RocksDB locks itself */

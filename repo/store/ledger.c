@@ -20,6 +20,7 @@ batch_new(uint64_t number)
 
 	b->number = number;
 	idmap_init(&b->ops, sizeof(struct pending));
+	idmap_init(&b->notes, sizeof(struct read_note));
 	return b;
 }
 
@@ -31,6 +32,7 @@ batch_free(struct batch *b)
 
 	while ((p = idmap_next(&b->ops, &at, NULL)) != NULL)
 		free(p->children);
+	idmap_fini(&b->notes);
 	idmap_fini(&b->ops);
 	free(b);
 }
@@ -122,6 +124,16 @@ ledger_main(void *arg)
 	return NULL;
 }
 
+static int
+count_damaged(void *arg, const struct id *id)
+{
+	uint64_t *n = arg;
+
+	(void)id;
+	++*n;
+	return 0;
+}
+
 int
 ledger_start(struct ledger *l)
 {
@@ -129,8 +141,11 @@ ledger_start(struct ledger *l)
 
 	if (index_number(l->index, INDEX_PUBLISHED, &l->published) != 0 ||
 	    index_number(l->index, INDEX_SEQUENCE, &l->sequence) != 0 ||
-	    index_number(l->index, INDEX_UNIQUE_RAW, &l->unique_raw) != 0)
+	    index_number(l->index, INDEX_UNIQUE_RAW, &l->unique_raw) != 0 ||
+	    index_damaged_each(l->index, count_damaged, &l->damage.n) != 0)
 		return ERR_SYS;
+	/* Whoever remembers what was damaged begins with 0. */
+	l->damage.found = l->damage.changed = 1;
 	rc = ledger_grant(l);
 	if (rc != 0)
 		return rc;
@@ -337,13 +352,16 @@ find_own(const struct ledger_session *s, const struct batch *b,
 }
 
 /* Rule 2, for a published entry. */
-static bool
-may_rely(
-    uint64_t start, const struct index_entry *x, uint8_t kind, uint8_t level)
+static void
+judge(uint64_t start, const struct index_entry *x, uint8_t kind, uint8_t level,
+    struct ledger_found *out)
 {
-	return index_present(x) && (x->flags & INDEX_DAMAGED) == 0 &&
-	    x->kind == kind && x->level == level &&
-	    (x->refs > 0 || x->stamp >= start);
+	if (!index_present(x) || x->kind != kind || x->level != level)
+		return;
+	out->flags = x->flags;
+	out->place = x->place;
+	out->damaged = (x->flags & INDEX_DAMAGED) != 0;
+	out->have = !out->damaged && (x->refs > 0 || x->stamp >= start);
 }
 
 int
@@ -382,10 +400,7 @@ ledger_find(struct ledger_session *s, uint8_t kind, uint8_t level,
 	if (rc != 0)
 		return err_set(e, rc, "the index cannot be read");
 	for (unsigned i = 0; i < nask; i++)
-		if (may_rely(start, &entry[i], kind, level))
-			out[where[i]] = (struct ledger_found){ .have = true,
-				.flags = entry[i].flags,
-				.place = entry[i].place };
+		judge(start, &entry[i], kind, level, &out[where[i]]);
 	return 0;
 }
 
@@ -493,5 +508,13 @@ ledger_status(struct ledger *l, struct ledger_status *out)
 		.unique_raw = l->unique_raw };
 	for (unsigned i = 0; i < LEDGER_SESSIONS_MAX; i++)
 		out->nsessions += l->session[i] != NULL;
+	pthread_mutex_unlock(&l->mu);
+}
+
+void
+ledger_damage(struct ledger *l, struct ledger_damage *out)
+{
+	pthread_mutex_lock(&l->mu);
+	*out = l->damage;
 	pthread_mutex_unlock(&l->mu);
 }

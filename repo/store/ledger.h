@@ -54,7 +54,9 @@ void ledger_end(struct ledger_session *s);
 
 /* What a session may know of an id. */
 struct ledger_found {
-	bool have;     /* it may rely on it (rule 2); the rest is then set */
+	bool have;     /* it may rely on it (rule 2) */
+	bool damaged;  /* it is there, but a read found its record bad */
+	/* Set with either: */
 	uint8_t flags; /* INDEX_TAIL */
 	struct place place;
 };
@@ -158,10 +160,26 @@ int ledger_copy(struct ledger *l, uint32_t domain, struct record *r,
     const void *payload, struct place *out);
 int ledger_move(struct ledger *l, const struct ledger_move *m, unsigned n);
 
-/** ledger_damaged(l, id, place): a read failed and a fresh look-up still names
- * ${place}: flag the entry if it still does (rule 21). */
-int ledger_damaged(
+/**
+ * ledger_damaged(l, id, place): a read failed and a fresh look-up still names
+ * ${place}: flag the entry if it still does (rule 21).  ledger_sound(l, id,
+ * place): what was flagged reads well after all.  Both are done with one of
+ * the next batches; ledger_settle(l) waits for that.  Any thread.
+ */
+void ledger_damaged(
     struct ledger *l, const struct id *id, const struct place *place);
+void ledger_sound(
+    struct ledger *l, const struct id *id, const struct place *place);
+void ledger_settle(struct ledger *l);
+
+/* How many entries are flagged, how often any came to be, and how often the
+ * set changed, as published. */
+struct ledger_damage {
+	uint64_t n;
+	uint64_t found;
+	uint64_t changed;
+};
+void ledger_damage(struct ledger *l, struct ledger_damage *out);
 
 /** ledger_retire(l, packs, n): of those that are open the ones that no session
  * has are sealed with the next batch, so that they can be reclaimed. */

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "proto/base/bytes.h"
+#include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
@@ -89,6 +90,7 @@ manifest_append(struct closing *c, struct request *k)
 	manifest_print(m, &k->payload);
 	memcpy(r.id.b, m->id, sizeof(m->id));
 	r.raw_len = r.stored_len = (uint32_t)k->payload.len;
+	fault_pass(FAULT_MANIFEST_APPEND);
 	rc = append_meta(c, &r, k->payload.data, &k->place);
 	if (rc == 0)
 		return 0;
@@ -135,6 +137,7 @@ tombstone_append(struct closing *c, const uint8_t id[BACKUP_ID_LEN],
 	put_le32(payload, pack);
 	put_le32(payload + 4, info.mirror);
 	memcpy(r.id.b, id, BACKUP_ID_LEN);
+	fault_pass(FAULT_TOMBSTONE_APPEND);
 	return append_meta(c, &r, payload, out);
 }
 
@@ -181,6 +184,7 @@ closing_commit(struct closing *c)
 {
 	struct ledger_writer *meta;
 	bool any = false;
+	int rc;
 
 	for (struct request *k = c->b->requests; k != NULL; k = k->next) {
 		if (k->kind != REQUEST_COMMIT)
@@ -190,8 +194,11 @@ closing_commit(struct closing *c)
 	}
 	if (!any)
 		return 0;
+	fault_pass(FAULT_COMMIT_SYNC);
 	meta = meta_writer(c->l);
-	return ledger_sync_writers(&meta, 1);
+	rc = ledger_sync_writers(&meta, 1);
+	fault_pass(FAULT_COMMIT_SYNCED);
+	return rc;
 }
 
 /* Rule 10: a manifest that may be on disk though its commit failed would come
@@ -300,6 +307,11 @@ apply_moves(struct closing *c, struct request *k)
 			ch->op.place = m->to;
 			ch->op.kind = cur.kind;
 			ch->op.level = cur.level;
+			/* What was copied had been read, and well. */
+			if ((cur.flags & INDEX_DAMAGED) != 0) {
+				ch->op.clear = INDEX_DAMAGED;
+				closing_flag(c, &m->id, false);
+			}
 		}
 		pack_counts_add(&c->live, &m->from, -1);
 		pack_counts_add(&c->live, &m->to, 1);
@@ -308,21 +320,34 @@ apply_moves(struct closing *c, struct request *k)
 	}
 }
 
+/* What reads found (rule 21). */
 static void
-apply_damaged(struct closing *c, struct request *k)
+apply_notes(struct closing *c)
 {
-	struct index_entry cur;
-	struct change *ch;
-	int rc = index_get(c->l->index, &k->id, &cur);
+	const struct read_note *n;
+	const struct id *id;
+	size_t at = 0;
 
-	if (rc == ERR_SYS)
-		ledger_fatal("the index cannot be read");
-	if (rc != 0 || cur.place.pack != k->place.pack ||
-	    cur.place.off != k->place.off)
-		return;
-	ch = closing_change(c, &k->id);
-	if (ch->op.place.pack == 0)
-		ch->op.flags |= INDEX_DAMAGED;
+	while ((n = idmap_next(&c->b->notes, &at, &id)) != NULL) {
+		struct index_entry cur;
+		struct change *ch;
+		int rc = index_get(c->l->index, id, &cur);
+
+		if (rc == ERR_SYS)
+			ledger_fatal("the index cannot be read");
+		if (rc != 0 || cur.place.pack != n->place.pack ||
+		    cur.place.off != n->place.off ||
+		    ((cur.flags & INDEX_DAMAGED) != 0) == !n->sound)
+			continue;
+		ch = closing_change(c, id);
+		if (ch->op.place.pack != 0)
+			continue; /* it lies elsewhere from now on */
+		if (n->sound)
+			ch->op.clear |= INDEX_DAMAGED;
+		else
+			ch->op.flags |= INDEX_DAMAGED;
+		closing_flag(c, id, !n->sound);
+	}
 }
 
 /* May it go?  Rule 4, over index and batch. */
@@ -357,6 +382,8 @@ remove_one(struct closing *c, const struct ledger_dying *d, uint64_t horizon,
 
 	if (is_due(c, d, horizon, &cur, &stale)) {
 		index_batch_remove(c->ib, &d->id);
+		if ((cur.flags & INDEX_DAMAGED) != 0)
+			closing_flag(c, &d->id, false);
 		pack_counts_add(&c->live, &cur.place, -1);
 		if (cur.kind == RECORD_CHUNK)
 			c->unique_raw -= cur.place.raw_len;
@@ -413,19 +440,21 @@ void
 closing_apply(struct closing *c)
 {
 	static const enum request_kind order[] = { REQUEST_COMMIT, REQUEST_MOVE,
-		REQUEST_DAMAGED, REQUEST_REMOVE, REQUEST_FORGET, REQUEST_GONE };
+		REQUEST_REMOVE, REQUEST_FORGET, REQUEST_GONE };
 
 	/* Removals see all references of the batch, and packs all that died. */
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
 		struct request *k = c->b->requests;
 
+		/* Moves know better where a record lies. */
+		if (order[i] == REQUEST_REMOVE)
+			apply_notes(c);
 		for (; k != NULL; k = k->next) {
 			if (k->kind != order[i] || k->why.code != 0)
 				continue;
 			switch (k->kind) {
 			case REQUEST_COMMIT: apply_commit(c, k); break;
 			case REQUEST_MOVE: apply_moves(c, k); break;
-			case REQUEST_DAMAGED: apply_damaged(c, k); break;
 			case REQUEST_REMOVE: apply_remove(c, k); break;
 			case REQUEST_FORGET: apply_forget(c, k); break;
 			case REQUEST_GONE:
@@ -433,7 +462,8 @@ closing_apply(struct closing *c)
 					index_batch_pack_remove(
 					    c->ib, k->packs[p]);
 				break;
-			case REQUEST_RETIRE: break;
+			case REQUEST_RETIRE:
+			case REQUEST_SETTLE: break;
 			}
 		}
 	}

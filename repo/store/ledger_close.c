@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
@@ -138,6 +139,16 @@ closing_change(struct closing *c, const struct id *id)
 }
 
 void
+closing_flag(struct closing *c, const struct id *id, bool damaged)
+{
+	index_batch_damaged(c->ib, id, damaged);
+	if (damaged)
+		c->nflagged++;
+	else
+		c->nhealed++;
+}
+
+void
 closing_unref(struct closing *c, const struct id *id)
 {
 	struct change *ch = closing_change(c, id);
@@ -172,6 +183,7 @@ resolve_put(struct closing *c, const struct id *id, const struct pending *p,
 	pack_counts_add(&c->live, &p->place, 1);
 	if (index_present(cur)) {
 		ch->op.clear = INDEX_DAMAGED;
+		closing_flag(c, id, false);
 		pack_counts_add(&c->live, &cur->place, -1);
 		return; /* healed; its children are counted already */
 	}
@@ -284,6 +296,7 @@ ledger_grant(struct ledger *l)
 	l->numbers_end = end + GRANT;
 	ib = index_batch_new(l->index);
 	index_batch_number(ib, INDEX_NUMBERS_END, l->numbers_end);
+	fault_pass(FAULT_LEDGER_GRANT);
 	rc = index_batch_write(ib, true);
 	index_batch_free(ib);
 	if (rc == 0)
@@ -307,6 +320,7 @@ write_batch(struct closing *c)
 	if (grant)
 		index_batch_number(
 		    c->ib, INDEX_NUMBERS_END, l->numbers_end + GRANT);
+	fault_pass(FAULT_BATCH_WRITE);
 	if (index_batch_write(c->ib, true) != 0)
 		ledger_fatal("the index could not be written");
 	if (grant) {
@@ -355,6 +369,9 @@ publish(struct closing *c)
 	pthread_mutex_lock(&l->mu);
 	l->published = c->b->number;
 	l->unique_raw = (uint64_t)((int64_t)l->unique_raw + c->unique_raw);
+	l->damage.n += c->nflagged - c->nhealed;
+	l->damage.found += c->nflagged > 0;
+	l->damage.changed += c->nflagged + c->nhealed > 0;
 	l->closing = NULL;
 	requests_tell(l, c->b);
 	writers_sweep(l);
@@ -422,11 +439,13 @@ ledger_close(struct ledger *l)
 	int rc;
 
 	swap(&c);
+	fault_pass(FAULT_BATCH_SWAPPED);
 	idmap_init(&c.changes, sizeof(struct change));
 	pack_counts_init(&c.live);
 	c.ib = index_batch_new(l->index);
 	rc = ledger_sync_writers(c.writers, c.nwriters);
 	if (rc == 0) {
+		fault_pass(FAULT_BATCH_SYNCED);
 		if (resolve(&c) != 0)
 			ledger_fatal("the index cannot be read");
 		rc = closing_commit(&c);
@@ -434,8 +453,11 @@ ledger_close(struct ledger *l)
 	if (rc == 0) {
 		closing_apply(&c);
 		write_batch(&c);
+		fault_pass(FAULT_BATCH_PUBLISH);
 		publish(&c);
+		fault_pass(FAULT_BATCH_PUBLISHED);
 	} else {
+		fault_pass(FAULT_SYNC_FAILED);
 		throw_away(&c, rc);
 	}
 	index_batch_free(c.ib);

@@ -22,6 +22,8 @@ struct closing {
 	struct idmap changes; /* struct change */
 	struct pack_counts live;
 	int64_t unique_raw;
+	uint64_t nflagged; /* entries that came to be damaged, */
+	uint64_t nhealed;  /* and that ceased to be */
 	struct index_batch *ib;
 };
 
@@ -31,6 +33,10 @@ _Noreturn void ledger_fatal(const char *what);
 
 /** closing_change(c, id): valid until the next call names a new id. */
 struct change *closing_change(struct closing *c, const struct id *id);
+
+/** closing_flag(c, id, damaged): its entry comes to be damaged or ceases to;
+ * the caller sets or clears the flag itself. */
+void closing_flag(struct closing *c, const struct id *id, bool damaged);
 
 /** closing_unref(c, id): one reference less (rules 3 and 19). */
 void closing_unref(struct closing *c, const struct id *id);

@@ -25,7 +25,7 @@ enum request_kind {
 	REQUEST_COMMIT, /* also a drop without a manifest */
 	REQUEST_REMOVE,
 	REQUEST_MOVE,
-	REQUEST_DAMAGED,
+	REQUEST_SETTLE, /* waits, nothing else */
 	REQUEST_FORGET,
 	REQUEST_GONE,
 	REQUEST_RETIRE
@@ -59,14 +59,20 @@ struct request {
 	const struct ledger_dying *dying;
 	struct ledger_removed *removed;
 	const struct ledger_move *moves;
-	struct id id;
 	uint32_t *packs;
 	unsigned n;
+};
+
+/* What a read found of a record: value in an idmap. */
+struct read_note {
+	struct place place;
+	bool sound;
 };
 
 struct batch {
 	uint64_t number;
 	struct idmap ops;         /* struct pending */
+	struct idmap notes;       /* struct read_note */
 	struct request *requests; /* newest first */
 	bool urgent;              /* somebody waits who should not */
 	uint64_t bytes;
@@ -119,6 +125,7 @@ struct ledger {
 	struct batch *closing; /* or NULL; its ops are frozen */
 	uint64_t published;
 	uint64_t unique_raw;
+	struct ledger_damage damage;
 	struct ledger_session *session[LEDGER_SESSIONS_MAX];
 	uint64_t slot_free_after[LEDGER_SESSIONS_MAX];
 	struct ledger_writer *writers;

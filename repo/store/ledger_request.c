@@ -134,14 +134,43 @@ ledger_move(struct ledger *l, const struct ledger_move *m, unsigned n)
 	return ask(l, &r, false);
 }
 
-int
+/* Nobody waits: a reader that meets many must not wait for a batch each. */
+static void
+note(struct ledger *l, const struct id *id, const struct place *place,
+    bool sound)
+{
+	struct read_note *n;
+	bool fresh;
+
+	pthread_mutex_lock(&l->mu);
+	/* Beyond the bound it is for the next read to find it. */
+	if (!l->stopping && l->open->notes.n < LEDGER_PENDING_MAX) {
+		n = idmap_add(&l->open->notes, id, &fresh);
+		*n = (struct read_note){ .place = *place, .sound = sound };
+		ledger_touch(l);
+		pthread_cond_signal(&l->work);
+	}
+	pthread_mutex_unlock(&l->mu);
+}
+
+void
 ledger_damaged(struct ledger *l, const struct id *id, const struct place *place)
 {
-	struct request r = {
-		.kind = REQUEST_DAMAGED, .id = *id, .place = *place
-	};
+	note(l, id, place, false);
+}
 
-	return ask(l, &r, true);
+void
+ledger_sound(struct ledger *l, const struct id *id, const struct place *place)
+{
+	note(l, id, place, true);
+}
+
+void
+ledger_settle(struct ledger *l)
+{
+	struct request r = { .kind = REQUEST_SETTLE };
+
+	ask(l, &r, true);
 }
 
 int

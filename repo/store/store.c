@@ -18,6 +18,7 @@
 enum {
 	BLOCK_CACHE = 32 << 20,
 	MEMTABLES = 32 << 20,
+	CHECKPOINT_MS = 60000,
 	RESERVE_MAX = PACK_DATA_LIMIT,
 	PACKS_SMALL = 8 << 20, /* the least that a pack is filled up to */
 	RESERVE_SHARE = 20     /* at most this fraction of the volume */
@@ -144,6 +145,8 @@ store_open(const char *dir, const struct store_options *o,
 		po.data_limit = o->data_limit;
 	if (o->reserve != 0)
 		po.reserve = o->reserve;
+	s->checkpoint_ms =
+	    o->checkpoint_ms != 0 ? o->checkpoint_ms : CHECKPOINT_MS;
 	s->packs = packs_new(s->volume, &po);
 	xo.block_cache = o->block_cache != 0 ? o->block_cache : BLOCK_CACHE;
 	path =
@@ -167,6 +170,7 @@ store_open(const char *dir, const struct store_options *o,
 	free(tell.m);
 	if (rc != 0)
 		goto err_index;
+	s->damage = damage_new();
 	s->ledger = ledger_new(s->index, s->packs, o->batch_ms);
 	rc = ledger_start(s->ledger);
 	if (rc != 0) {
@@ -177,6 +181,7 @@ store_open(const char *dir, const struct store_options *o,
 	return 0;
 err_ledger:
 	ledger_free(s->ledger);
+	damage_free(s->damage);
 err_index:
 	index_close(s->index);
 err_packs:
@@ -198,6 +203,7 @@ store_close(struct store *s)
 		return;
 	ledger_stop(s->ledger);
 	ledger_free(s->ledger);
+	damage_free(s->damage);
 	index_close(s->index);
 	packs_free(s->packs);
 	volume_close(s->volume);

@@ -30,6 +30,7 @@ struct store_options {
 	uint64_t reserve;
 	uint64_t block_cache; /* of the index; 0: default */
 	unsigned batch_ms;    /* a batch closes after; 0: 2000 */
+	unsigned checkpoint_ms; /* a checkpoint is due after; 0: 60000 */
 	const char *index;    /* folder of the index; NULL: REPO/index */
 };
 
@@ -168,6 +169,35 @@ typedef int store_slice_visit(void *arg, uint64_t slice, uint8_t codec,
 int store_read_slices(struct store *s, struct store_lane *l,
     const struct id *root, uint64_t size, uint64_t slice, uint32_t n,
     store_slice_visit *visit, void *arg, struct err *e);
+
+/*
+ * Damage (rule 21): chunks and nodes whose record a read found bad.  They stay
+ * so until somebody puts them again.
+ *
+ * store_ndamaged(s): how many there are.  store_damage_settle(s): what reads
+ * found before this call counts from here on.
+ * store_any_damaged(s, ids, n): is one of them damaged?  True also where that
+ * cannot be told.
+ */
+uint64_t store_ndamaged(struct store *s);
+void store_damage_settle(struct store *s);
+bool store_any_damaged(struct store *s, const struct id *ids, unsigned n);
+
+/**
+ * store_damage(s, l, root, size, until_ms, visit, arg, e): the slices of a
+ * volume that lie under damaged ids, as runs in order.  Costs nothing while
+ * nothing is damaged, else reads the nodes that no call has read since damage
+ * was last found.  ERR_TIMEOUT: now_ms() passed ${until_ms} (0: no bound);
+ * ERR_LIMIT: too much is damaged to tell; ERR_SYS, or what the visit returned.
+ */
+typedef int store_run_visit(void *arg, uint64_t slice, uint64_t n);
+int store_damage(struct store *s, struct store_lane *l, const struct id *root,
+    uint64_t size, uint64_t until_ms, store_run_visit *visit, void *arg,
+    struct err *e);
+
+/** store_suspect(s, id): its record reads well and holds something else:
+ * that is damage, too. */
+void store_suspect(struct store *s, const struct id *id);
 
 struct store_status {
 	uint64_t stored; /* bytes in packs */

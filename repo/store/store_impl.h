@@ -18,6 +18,8 @@ struct store {
 	struct pack_set *packs;
 	struct index *index;
 	struct ledger *ledger;
+	struct damage *damage;
+	unsigned checkpoint_ms; /* set before start */
 };
 
 /* What a session may rely on and no node of it holds yet: value in an idmap. */
@@ -67,6 +69,10 @@ int store_hold_node(struct store_session *x, struct store_lane *l,
 /** store_commit_unchecked: store_commit without looking at the trees. */
 int store_commit_unchecked(struct store_session *x, struct manifest *m,
     const struct store_drop *d, unsigned n, struct err *e);
+
+/** damage_new(), damage_free(d): what is known of damage; empty at first. */
+struct damage *damage_new(void);
+void damage_free(struct damage *d);
 
 /** store_lock(dir, dirfd, &fd, e): ERR_BUSY names who holds it. */
 int store_lock(const char *dir, int dirfd, int *fd, struct err *e);

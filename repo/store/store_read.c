@@ -2,6 +2,7 @@
 /* Reading: nodes from the root down, and slices in joined reads. */
 #include <stdlib.h>
 
+#include "proto/base/log.h"
 #include "proto/base/fault.h"
 #include "repo/store/store_impl.h"
 
@@ -32,6 +33,19 @@ store_node_at(struct store *s, struct store_lane *l, const struct id *id,
 	return 0;
 }
 
+/* A record that cannot be read is damage; a system that fails is not. */
+static void
+found_damage(
+    struct store *s, const struct id *id, const struct index_entry *x, int code)
+{
+	if ((code != ERR_CORRUPT && code != ERR_NOENT) ||
+	    (x->flags & INDEX_DAMAGED) != 0)
+		return;
+	log_error("pack %08x at %u: a %s is damaged", x->place.pack,
+	    x->place.off, x->kind == RECORD_NODE ? "node" : "chunk");
+	ledger_damaged(s->ledger, id, &x->place);
+}
+
 /*
  * A record may move under a reader.  A failed read counts only if a fresh
  * look-up still names the same place (rule 21).
@@ -50,8 +64,15 @@ store_read_node(struct store *s, struct store_lane *l, const struct id *id,
 			return err_set(e, rc,
 			    rc == ERR_NOENT ? "a node is not in the index"
 					    : "the index cannot be read");
-		if (x.place.pack == tried.pack && x.place.off == tried.off)
+		if (x.place.pack == tried.pack && x.place.off == tried.off) {
+			found_damage(s, id, &x, e->code);
+			/* Whoever asks next shall know: nodes are few, and
+			 * what a backup reuses hangs on them. */
+			if (e->code == ERR_CORRUPT &&
+			    (x.flags & INDEX_DAMAGED) == 0)
+				ledger_settle(s->ledger);
 			return e->code;
+		}
 		tried = x.place;
 		rc = store_node_at(s, l, id, &x.place, level, out, e);
 		if (rc == 0)
@@ -177,10 +198,18 @@ read_alone(
 	rc = pack_read(s->packs, &w->place, RECORD_CHUNK, &w->id, &l->payload);
 	while (rc != 0) {
 		struct place tried = w->place;
+		int why = rc;
 
 		rc = index_get(s->index, &w->id, &x);
 		if (rc != 0 && rc != ERR_NOENT)
 			return err_set(e, rc, "the index cannot be read");
+		if (rc == 0 && x.place.pack == tried.pack &&
+		    x.place.off == tried.off)
+			found_damage(s, &w->id, &x, why);
+		if (rc == 0 && why == ERR_SYS)
+			return err_set(e, ERR_SYS,
+			    "pack %08x cannot be read; see the daemon's log",
+			    tried.pack);
 		if (rc == ERR_NOENT ||
 		    (x.place.pack == tried.pack && x.place.off == tried.off))
 			return err_set(e, ERR_CORRUPT,

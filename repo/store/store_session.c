@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "proto/base/bytes.h"
+#include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "repo/store/store_impl.h"
 
@@ -100,7 +101,8 @@ find(struct store_session *x, uint8_t kind, uint8_t level, const struct id *ids,
 	for (unsigned i = 0; i < n; i++) {
 		const struct frontier_id *f;
 
-		if (found[i].have)
+		/* What is damaged has to be put again (rule 21). */
+		if (found[i].have || found[i].damaged)
 			continue;
 		f = idmap_find(&x->frontier, &ids[i]);
 		if (f == NULL || f->kind != kind || f->level != level)
@@ -135,6 +137,7 @@ store_have(struct store_session *x, uint8_t kind, uint8_t level,
 		return 0;
 	pthread_rwlock_rdlock(&x->gate);
 	rc = find(x, kind, level, ask, nask, found, e);
+	fault_pass(FAULT_ANSWER);
 	pthread_mutex_lock(&x->mu);
 	for (unsigned k = 0; rc == 0 && k < nask; k++) {
 		if (!found[k].have)
@@ -363,6 +366,8 @@ root_check(struct store_session *x, struct store_lane *l,
 			    "its tree is not in the repository");
 		rc = store_node_at(
 		    x->store, l, &id, &found.place, (unsigned)level, &n, e);
+		if (rc == ERR_CORRUPT || rc == ERR_NOENT)
+			ledger_damaged(x->store->ledger, &id, &found.place);
 		if (rc != 0)
 			return rc;
 		last += (uint64_t)(n.n - 1) *
@@ -372,7 +377,9 @@ root_check(struct store_session *x, struct store_lane *l,
 	rc = ledger_find(x->ledger, RECORD_CHUNK, 0, &id, 1, &found, e);
 	if (rc != 0)
 		return rc;
-	if (!found.have)
+	/* Damage that came to light meanwhile is for the next backup to heal,
+	 * wherever it lies. */
+	if (!found.have && !found.damaged)
 		return err_set(
 		    e, ERR_MISSING, "its last chunk is not in the repository");
 	if (last >= nslices ||

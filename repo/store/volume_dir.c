@@ -465,9 +465,14 @@ file_read_at(
 	    ? -1
 	    : pread_full(f->fd, data, len, off);
 
-	if (n == -1)
-		return log_sys(
+	if (n == -1) {
+		/* How a disk tells of bit rot: damage, and no surprise. */
+		bool bad = errno == EIO || errno == EBADMSG;
+		int rc = log_sys(
 		    "pack %" PRIx32 ": read at %" PRIu64, f->number, off);
+
+		return bad ? ERR_CORRUPT : rc;
+	}
 	*got = (size_t)n;
 	return 0;
 }
