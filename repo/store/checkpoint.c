@@ -20,7 +20,7 @@
 #include "proto/base/io.h"
 #include "repo/store/store_impl.h"
 
-enum { CHECKPOINT_MS = 60000, CHECKPOINT_BYTES = 1 << 30 };
+enum { CHECKPOINT_BYTES = 1 << 30 };
 
 struct held {
 	struct id id;
@@ -36,7 +36,8 @@ store_checkpoint_due(struct store_session *x)
 	stored = x->stored;
 	pthread_mutex_unlock(&x->mu);
 	return stored >= CHECKPOINT_BYTES ||
-	    (stored > 0 && now_ms() - x->checkpoint_ms >= CHECKPOINT_MS);
+	    (stored > 0 &&
+		now_ms() - x->checkpoint_ms >= x->store->checkpoint_ms);
 }
 
 /* By kind, level and whether it is a tail, so that like stands with like. */
