@@ -16,6 +16,7 @@ static const struct {
 	{ "backup", cmd_backup, "back up the disks of a VM" },
 	{ "restore", cmd_restore, "write disks of a backup" },
 	{ "list", cmd_list, "list backups" },
+	{ "delete", cmd_delete, "delete backups" },
 };
 
 enum { NCOMMANDS = sizeof(commands) / sizeof(commands[0]) };

@@ -12,7 +12,7 @@
  * A lane slower than this might not empty its buffers before the other end
  * takes it for dead (LANE_STALL_MS).
  */
-enum { LANE_RATE_MIN = 64 << 10 };
+enum { LANE_RATE_MIN = 64 << 10, WAIT_S_MAX = 1000000 };
 
 /* Some of it was said by the other end: nothing may steer the terminal. */
 static void
@@ -141,6 +141,16 @@ cmd_common_option(
 	case OPT_REPO: c->repo = arg; break;
 	case OPT_QUIET: c->quiet = true; break;
 	case OPT_JSON: c->json = true; break;
+	case OPT_WAIT:
+		c->wait_ms = -1;
+		if (arg == NULL)
+			break;
+		if (number_parse(arg, 0, WAIT_S_MAX, &n) != 0)
+			return cmd_misuse(cmd,
+			    "--wait=%.40s: say a number of seconds, at most %d",
+			    arg, WAIT_S_MAX);
+		c->wait_ms = (int)n * 1000;
+		break;
 	case OPT_LANES:
 		if (number_parse(arg, 1, JOB_LANES_MAX, &n) != 0)
 			return cmd_misuse(cmd,
@@ -188,5 +198,6 @@ cmd_job_options(const struct cmd_common *c)
 	return (struct job_options){ .url = &c->url,
 		.id = &c->id,
 		.lanes = c->lanes,
+		.wait_ms = c->wait_ms,
 		.bwlimit = c->bwlimit };
 }

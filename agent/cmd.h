@@ -19,6 +19,7 @@ int cmd_enroll(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_delete(int argc, char **argv);
 
 /** cmd_misuse(cmd, fmt, ...): one line and where to read more; EXIT_MISUSE. */
 int cmd_misuse(const char *cmd, const char *fmt, ...)
@@ -56,6 +57,7 @@ struct cmd_common {
 	struct identity id;
 	unsigned lanes;
 	uint64_t bwlimit;
+	int wait_ms; /* for locks; 0: not, -1: for ever */
 	bool quiet;
 	bool json;
 };
@@ -65,7 +67,7 @@ void cmd_common_init(struct cmd_common *c);
 /* Values of cmd_common's options for getopt_long, which is to have them in
  * its table by CMD_COMMON_OPTIONS. */
 enum { OPT_HELP = 'h', OPT_REPO = 'r', OPT_QUIET = 'q' };
-enum { OPT_LANES = 256, OPT_BWLIMIT, OPT_JSON, OPT_OWN };
+enum { OPT_LANES = 256, OPT_BWLIMIT, OPT_JSON, OPT_WAIT, OPT_OWN };
 
 #define CMD_HELP_OPTION                                                        \
 	{                                                                      \
@@ -75,6 +77,10 @@ enum { OPT_LANES = 256, OPT_BWLIMIT, OPT_JSON, OPT_OWN };
 	{ "repo", required_argument, NULL, OPT_REPO },                         \
 	{                                                                      \
 		"json", no_argument, NULL, OPT_JSON                            \
+	}
+#define CMD_WAIT_OPTION                                                        \
+	{                                                                      \
+		"wait", optional_argument, NULL, OPT_WAIT                      \
 	}
 #define CMD_JOB_OPTIONS                                                        \
 	{ "lanes", required_argument, NULL, OPT_LANES },                       \

@@ -23,6 +23,9 @@ static const char help[] =
     "  --compression N       0 (none) to 19 (smallest, slowest) (1)\n"
     "  --full                compare with no earlier backup; what is stored\n"
     "                        already is not sent again even so\n"
+    "  --wait[=SECONDS]      while the VM is being backed up or restored; else "
+    "for\n"
+    "                        ever\n"
     "  -q, --quiet           no progress, no summary\n"
     "  --json                the outcome as a JSON object\n"
     "\n"
@@ -31,7 +34,8 @@ static const char help[] =
 enum { OPT_DISK = OPT_OWN, OPT_COMPRESSION, OPT_FULL };
 
 static const struct option options[] = { CMD_HELP_OPTION, CMD_REPO_OPTIONS,
-	CMD_JOB_OPTIONS, { "disk", required_argument, NULL, OPT_DISK },
+	CMD_JOB_OPTIONS, CMD_WAIT_OPTION,
+	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "compression", required_argument, NULL, OPT_COMPRESSION },
 	{ "full", no_argument, NULL, OPT_FULL }, { NULL, 0, NULL, 0 } };
 

@@ -14,14 +14,19 @@ static const char help[] =
     "\n"
     "  -r, --repo URL  ssh://NAS[:PORT] or unix:PATH; or set\n"
     "                  BACKSTAY_AGENT_REPO\n"
+    "  --incomplete    what interrupted and running backups stored\n"
     "  --json          as a JSON object\n";
 
+enum { OPT_INCOMPLETE = OPT_OWN };
+
 static const struct option options[] = { CMD_HELP_OPTION, CMD_REPO_OPTIONS,
+	{ "incomplete", no_argument, NULL, OPT_INCOMPLETE },
 	{ NULL, 0, NULL, 0 } };
 
 /* All pages, one after another. */
 static int
-fetch(struct remote *r, const char *vm, json_t *all, struct err *e)
+fetch(struct remote *r, const char *vm, bool incomplete, json_t *all,
+    struct err *e)
 {
 	json_t *answer, *page, *next = NULL, *ask;
 	int rc;
@@ -30,6 +35,7 @@ fetch(struct remote *r, const char *vm, json_t *all, struct err *e)
 		ask = remote_op("list");
 		if (vm != NULL)
 			json_set_str(ask, "vm", vm);
+		json_set_bool(ask, "incomplete", incomplete);
 		if (next != NULL)
 			json_object_set_new(ask, "after", next);
 		next = NULL;
@@ -78,7 +84,7 @@ print_one(const json_t *j, struct err *e)
 }
 
 static int
-list(const struct cmd_common *c, const char *vm)
+list(const struct cmd_common *c, const char *vm, bool incomplete)
 {
 	json_t *all = json_array(), *out;
 	struct remote r;
@@ -87,7 +93,7 @@ list(const struct cmd_common *c, const char *vm)
 
 	rc = remote_open(&c->url, &c->id, &r, &e);
 	if (rc == 0) {
-		rc = fetch(&r, vm, all, &e);
+		rc = fetch(&r, vm, incomplete, all, &e);
 		remote_close(&r);
 	}
 	if (rc == 0 && c->json) {
@@ -108,6 +114,7 @@ int
 cmd_list(int argc, char **argv)
 {
 	const char *vm = NULL;
+	bool incomplete = false;
 	struct cmd_common c;
 	int opt, rc;
 
@@ -115,6 +122,7 @@ cmd_list(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, ":hr:", options, NULL)) != -1) {
 		switch (opt) {
 		case OPT_HELP: printf("%s", help); return cmd_done();
+		case OPT_INCOMPLETE: incomplete = true; break;
 		case ':':
 		case '?': return cmd_bad_option(CMD, argv, opt);
 		default:
@@ -131,7 +139,7 @@ cmd_list(int argc, char **argv)
 		return cmd_misuse(CMD, "\"%.100s\" is no name of a VM", vm);
 	rc = cmd_common_end(&c, CMD);
 	if (rc == EXIT_DONE)
-		rc = list(&c, vm);
+		rc = list(&c, vm, incomplete);
 	cmd_common_fini(&c);
 	return rc;
 }

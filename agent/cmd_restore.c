@@ -30,6 +30,8 @@ static const char help[] =
     "  --force               replace what is there\n"
     "  --lanes N             connections at a time, 1 to 64 (4)\n"
     "  --bwlimit RATE        receive at most so many bytes a second\n"
+    "  --wait[=SECONDS]      while the VM is being backed up; else for\n"
+    "                        ever\n"
     "  -q, --quiet           no progress, no summary\n"
     "  --json                the outcome as a JSON object\n"
     "\n"
@@ -38,7 +40,8 @@ static const char help[] =
 enum { OPT_DISK = OPT_OWN, OPT_FORMAT, OPT_ONTO, OPT_FORCE };
 
 static const struct option options[] = { CMD_HELP_OPTION, CMD_REPO_OPTIONS,
-	CMD_JOB_OPTIONS, { "disk", required_argument, NULL, OPT_DISK },
+	CMD_JOB_OPTIONS, CMD_WAIT_OPTION,
+	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "format", required_argument, NULL, OPT_FORMAT },
 	{ "onto", required_argument, NULL, OPT_ONTO },
 	{ "force", no_argument, NULL, OPT_FORCE }, { NULL, 0, NULL, 0 } };

@@ -81,6 +81,11 @@ int lane_flush(struct lane *l, struct err *e);
  */
 int lane_recv(struct lane *l, int timeout_ms, struct frame *f, struct err *e);
 
+/** lane_look(l, e): whether the peer is still there, while an answer to it is
+ * being made: 0, or ERR_CLOSED and what the transport says.  The payload of the
+ * last frame is gone, as after lane_recv. */
+int lane_look(struct lane *l, struct err *e);
+
 /** lane_traffic(l, &in, &out): payload and header bytes so far. */
 void lane_traffic(const struct lane *l, uint64_t *in, uint64_t *out);
 

@@ -183,6 +183,7 @@ daemon_open(struct daemon *d, const struct settings *s, struct err *e)
 {
 	struct store_options so = { .index = s->index,
 		.block_cache = BLOCK_CACHE };
+	struct reclaim_options ro = { .rate = 0 };
 	struct store_format f;
 	int rc;
 
@@ -204,13 +205,20 @@ daemon_open(struct daemon *d, const struct settings *s, struct err *e)
 	d->srv.locks = locks_new();
 	d->srv.jobs = jobs_new(serve_let_go, &d->srv);
 	d->srv.since = (uint64_t)time(NULL);
-	return store_open(
+	rc = store_open(
 	    s->dir, &so, see_backup, d->srv.catalog, &d->srv.store, e);
+	if (rc != 0)
+		return rc;
+	rc = reclaimer_start(d->srv.store, &ro, &d->srv.reclaimer);
+	if (rc != 0)
+		err_set(e, rc, "%s: the reclaimer could not start", s->dir);
+	return rc;
 }
 
 static void
 daemon_close(struct daemon *d)
 {
+	reclaimer_stop(d->srv.reclaimer);
 	store_close(d->srv.store);
 	jobs_free(d->srv.jobs);
 	locks_free(d->srv.locks);

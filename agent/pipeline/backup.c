@@ -66,6 +66,7 @@ begin_ask(const struct backup *b, const struct backup_options *o)
 	/* Whoever writes to an image holds its lock, and we hold ours. */
 	json_set_str(ask, "consistency", "offline");
 	json_set_bool(ask, "full", o->full);
+	remote_ask_wait(ask, o->job.wait_ms);
 	return ask;
 }
 
@@ -111,8 +112,8 @@ begin(struct backup *b, const struct backup_options *o, bool *has_parent,
 	json_t *answer;
 	int rc;
 
-	rc = remote_call(
-	    &b->job.control, begin_ask(b, o), REMOTE_CALL_MS, &answer, e);
+	rc = remote_call(&b->job.control, begin_ask(b, o),
+	    remote_wait_ms(REMOTE_CALL_MS, o->job.wait_ms), &answer, e);
 	if (rc != 0)
 		return rc;
 	rc = job_begun(&b->job, answer, e);

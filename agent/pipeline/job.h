@@ -60,6 +60,7 @@ struct job_options {
 	const struct identity *id;
 	unsigned lanes;
 	uint64_t bwlimit; /* bytes a second; 0: none */
+	int wait_ms;      /* for a lock on the VM; 0: not, -1: for ever */
 };
 
 /** job_open(j, o, e): connect the control lane, and from here on take signals

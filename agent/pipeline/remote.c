@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/pipeline/remote.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,19 @@ remote_op(const char *op)
 
 	json_set_str(j, "op", op);
 	return j;
+}
+
+void
+remote_ask_wait(json_t *ask, int wait_ms)
+{
+	if (wait_ms != 0)
+		json_object_set_new(ask, "wait", json_integer(wait_ms));
+}
+
+int
+remote_wait_ms(int call_ms, int wait_ms)
+{
+	return wait_ms < 0 ? INT_MAX : call_ms + wait_ms;
 }
 
 static int

@@ -18,13 +18,17 @@ struct backup {
 	uint64_t time;
 	uint64_t size;
 	unsigned holds;
+	bool incomplete;
 	bool hidden;
+	bool leaving; /* its drop is under way, ... */
+	bool held;    /* ... or done, as of one that is held */
 	size_t len;
 	uint8_t *bytes; /* the first ${len} of a struct manifest */
 };
 
 struct vm {
 	char name[VM_NAME_MAX + 1];
+	uint64_t last_time;     /* the greatest that was ever given */
 	struct backup **backup; /* by sequence */
 	size_t n;
 	size_t cap;
@@ -160,6 +164,7 @@ catalog_add(struct catalog *c, const struct manifest *m)
 	b->seq = m->seq;
 	b->time = m->time;
 	b->size = manifest_size(m);
+	b->incomplete = m->incomplete;
 	b->len = offsetof(struct manifest, volume) +
 	    m->nvolumes * sizeof(m->volume[0]);
 	b->bytes = xmalloc(b->len);
@@ -172,8 +177,16 @@ catalog_add(struct catalog *c, const struct manifest *m)
 		v->backup[i] = v->backup[i - 1];
 	v->backup[i] = b;
 	v->n++;
+	if (v->last_time < b->time)
+		v->last_time = b->time;
 	pthread_rwlock_unlock(&c->mu);
 	return 0;
+}
+
+static bool
+is_shown(const struct backup *b, bool incomplete)
+{
+	return !b->hidden && b->incomplete == incomplete;
 }
 
 /* The ${back}th before the newest that is not hidden, or NULL. */
@@ -181,7 +194,7 @@ static struct backup *
 backup_from_end(const struct vm *v, uint64_t back)
 {
 	for (size_t i = v != NULL ? v->n : 0; i > 0; i--) {
-		if (v->backup[i - 1]->hidden)
+		if (!is_shown(v->backup[i - 1], false))
 			continue;
 		if (back-- == 0)
 			return v->backup[i - 1];
@@ -190,10 +203,11 @@ backup_from_end(const struct vm *v, uint64_t back)
 }
 
 static struct backup *
-backup_at(const struct vm *v, uint64_t time)
+backup_at(const struct vm *v, uint64_t time, bool incomplete)
 {
 	for (size_t i = v != NULL ? v->n : 0; i > 0; i--)
-		if (!v->backup[i - 1]->hidden && v->backup[i - 1]->time == time)
+		if (is_shown(v->backup[i - 1], incomplete) &&
+		    v->backup[i - 1]->time == time)
 			return v->backup[i - 1];
 	return NULL;
 }
@@ -217,8 +231,8 @@ not_found(const struct vm *v, const struct backup_ref *ref, struct err *e)
 	    (unsigned)ref->back, ref->vm, have);
 }
 
-int
-catalog_find(struct catalog *c, const struct backup_ref *ref,
+static int
+find(struct catalog *c, const struct backup_ref *ref, bool any,
     struct manifest *out, struct err *e)
 {
 	const struct backup *b;
@@ -228,15 +242,31 @@ catalog_find(struct catalog *c, const struct backup_ref *ref,
 	pthread_rwlock_rdlock(&c->mu);
 	v = vm_find(c, ref->vm);
 	if (ref->by_time)
-		b = backup_at(v, ref->time);
+		b = backup_at(v, ref->time, false);
 	else
 		b = backup_from_end(v, ref->back);
+	if (b == NULL && any && ref->by_time)
+		b = backup_at(v, ref->time, true);
 	if (b != NULL)
 		copy_out(b, out);
 	else
 		rc = not_found(v, ref, e);
 	pthread_rwlock_unlock(&c->mu);
 	return rc;
+}
+
+int
+catalog_find(struct catalog *c, const struct backup_ref *ref,
+    struct manifest *out, struct err *e)
+{
+	return find(c, ref, false, out, e);
+}
+
+int
+catalog_find_any(struct catalog *c, const struct backup_ref *ref,
+    struct manifest *out, struct err *e)
+{
+	return find(c, ref, true, out, e);
 }
 
 int
@@ -248,7 +278,7 @@ catalog_find_id(struct catalog *c, const char *vm,
 
 	pthread_rwlock_rdlock(&c->mu);
 	b = backup_by_id(vm_find(c, vm), id);
-	if (b != NULL && !b->hidden) {
+	if (b != NULL && is_shown(b, false)) {
 		copy_out(b, out);
 		rc = 0;
 	}
@@ -276,9 +306,8 @@ catalog_next_time(struct catalog *c, const char *vm, uint64_t now)
 
 	pthread_rwlock_rdlock(&c->mu);
 	v = vm_find(c, vm);
-	for (size_t i = 0; v != NULL && i < v->n; i++)
-		if (v->backup[i]->time >= now)
-			now = v->backup[i]->time + 1;
+	if (v != NULL && v->last_time >= now)
+		now = v->last_time + 1;
 	pthread_rwlock_unlock(&c->mu);
 	return now;
 }
@@ -295,7 +324,7 @@ catalog_next(
 		bool same = strcmp(v->name, cur->vm) == 0;
 
 		for (size_t k = 0; k < v->n && b == NULL; k++)
-			if (!v->backup[k]->hidden &&
+			if (is_shown(v->backup[k], cur->incomplete) &&
 			    (!same || v->backup[k]->seq > cur->seq))
 				b = v->backup[k];
 	}
@@ -315,12 +344,26 @@ catalog_hold(struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN])
 
 	pthread_rwlock_wrlock(&c->mu);
 	b = backup_by_id(vm_find(c, vm), id);
-	if (b != NULL && b->hidden)
+	if (b != NULL && !is_shown(b, false))
 		b = NULL;
 	if (b != NULL)
 		b->holds++;
 	pthread_rwlock_unlock(&c->mu);
 	return b != NULL ? 0 : ERR_NOENT;
+}
+
+/* The VM stays, for the times that it gave. */
+static void
+forget(struct vm *v, struct backup *b)
+{
+	size_t i = 0;
+
+	while (v->backup[i] != b)
+		i++;
+	v->n--;
+	memmove(
+	    v->backup + i, v->backup + i + 1, (v->n - i) * sizeof(*v->backup));
+	backup_free(b);
 }
 
 bool
@@ -329,17 +372,23 @@ catalog_release(
 {
 	bool last = false;
 	struct backup *b;
+	struct vm *v;
 
 	pthread_rwlock_wrlock(&c->mu);
-	b = backup_by_id(vm_find(c, vm), id);
+	v = vm_find(c, vm);
+	b = backup_by_id(v, id);
+	/* While the delete is under way it is the one to look. */
 	if (b != NULL && b->holds > 0)
-		last = --b->holds == 0 && b->hidden;
+		last = --b->holds == 0 && b->hidden && !b->leaving;
+	if (last)
+		forget(v, b);
 	pthread_rwlock_unlock(&c->mu);
 	return last;
 }
 
 int
-catalog_hide(struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN])
+catalog_hide(struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN],
+    bool *held)
 {
 	struct backup *b;
 	int rc = ERR_NOENT;
@@ -348,10 +397,34 @@ catalog_hide(struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN])
 	b = backup_by_id(vm_find(c, vm), id);
 	if (b != NULL && !b->hidden) {
 		b->hidden = true;
+		b->leaving = true;
+		b->held = *held = b->holds > 0;
 		rc = 0;
 	}
 	pthread_rwlock_unlock(&c->mu);
 	return rc;
+}
+
+bool
+catalog_hidden(struct catalog *c, const char *vm,
+    const uint8_t id[BACKUP_ID_LEN], bool done)
+{
+	bool again = false;
+	struct backup *b;
+	struct vm *v;
+
+	pthread_rwlock_wrlock(&c->mu);
+	v = vm_find(c, vm);
+	b = backup_by_id(v, id);
+	if (b != NULL && b->leaving) {
+		b->leaving = false;
+		b->hidden = done;
+		again = done && b->held && b->holds == 0;
+		if (done && b->holds == 0)
+			forget(v, b);
+	}
+	pthread_rwlock_unlock(&c->mu);
+	return again;
 }
 
 void
@@ -364,8 +437,11 @@ catalog_totals(struct catalog *c, struct catalog_totals *out)
 		uint64_t before = out->nbackups;
 
 		for (size_t k = 0; k < v->n; k++) {
-			if (v->backup[k]->hidden)
+			if (!is_shown(v->backup[k], false)) {
+				out->nincomplete +=
+				    is_shown(v->backup[k], true);
 				continue;
+			}
 			out->nbackups++;
 			/* Volumes of only holes cost nothing: saturate. */
 			if (__builtin_add_overflow(out->logical,

@@ -22,9 +22,17 @@ void catalog_free(struct catalog *c);
 /** catalog_add(c, m): ${m} is copied.  ERR_EXIST: that id is there already. */
 int catalog_add(struct catalog *c, const struct manifest *m);
 
+/*
+ * Incomplete backups (STORE.md 8) are kept apart: only what says so here ever
+ * tells of them.
+ */
+
 /** catalog_find(c, ref, out, e): the backup that a person named.  ERR_NOENT,
- * with the nearest that there is. */
+ * with the nearest that there is.  catalog_find_any: or, by its time, an
+ * incomplete one. */
 int catalog_find(struct catalog *c, const struct backup_ref *ref,
+    struct manifest *out, struct err *e);
+int catalog_find_any(struct catalog *c, const struct backup_ref *ref,
     struct manifest *out, struct err *e);
 
 /** catalog_find_id(c, vm, id, out): that very backup still stands.
@@ -41,6 +49,7 @@ uint64_t catalog_next_time(struct catalog *c, const char *vm, uint64_t now);
 struct catalog_cursor {
 	char vm[VM_NAME_MAX + 1];
 	uint64_t seq;
+	bool incomplete; /* of these, and of no others */
 };
 
 /**
@@ -51,23 +60,36 @@ struct catalog_cursor {
 int catalog_next(
     struct catalog *c, struct catalog_cursor *cur, struct manifest *out);
 
-/**
- * catalog_hold(c, vm, id): a running job builds on that backup: a delete may
- * hide it, but must not drop its roots before the last catalog_release, which
- * returns true if the backup was hidden meanwhile.  ERR_NOENT.
- * catalog_hide(c, vm, id): it is deleted: no look-up finds it any more.
+/*
+ * A delete hides a backup, drops it in the store, and tells how that ended.  A
+ * job that builds on a backup holds it: then its roots must stay until the job
+ * has let go, and the drop is done in two steps (struct store_drop).  Whoever
+ * is told so by a true, and nobody else, does the second.
+ *
+ * catalog_hold(c, vm, id): a job builds on it.  ERR_NOENT: it is no more.
+ * catalog_release(c, vm, id): not any longer.  True: it was deleted meanwhile
+ * and this was the last hold: drop it again, as hidden.
+ *
+ * catalog_hide(c, vm, id, &held): no look-up finds it from here on, and nobody
+ * can hold it.  ${held}: drop it as held.  ERR_NOENT: somebody else did it.
+ * catalog_hidden(c, vm, id, done): the drop is durable; or it failed, and the
+ * backup is back.  True: it was dropped as held and nobody holds it any more:
+ * drop it again, as hidden.
  */
 int catalog_hold(
     struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN]);
 bool catalog_release(
     struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN]);
-int catalog_hide(
-    struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN]);
+int catalog_hide(struct catalog *c, const char *vm,
+    const uint8_t id[BACKUP_ID_LEN], bool *held);
+bool catalog_hidden(struct catalog *c, const char *vm,
+    const uint8_t id[BACKUP_ID_LEN], bool done);
 
 struct catalog_totals {
 	uint64_t nbackups;
-	uint64_t nvms;    /* with a backup */
-	uint64_t logical; /* bytes of all volumes of all backups */
+	uint64_t nvms;        /* with a backup */
+	uint64_t nincomplete; /* not among them */
+	uint64_t logical;     /* bytes of all volumes of all backups */
 };
 void catalog_totals(struct catalog *c, struct catalog_totals *out);
 

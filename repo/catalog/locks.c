@@ -22,7 +22,8 @@ struct lock {
 	char vm[VM_NAME_MAX + 1];
 	enum lock_mode mode;
 	bool any; /* not one backup, but any */
-	uint8_t backup[BACKUP_ID_LEN];
+	unsigned nbackups;
+	uint8_t (*backup)[BACKUP_ID_LEN];
 	uint64_t job;
 	char host[MANIFEST_NOTE_MAX + 1];
 	uint64_t since;
@@ -70,14 +71,26 @@ locks_free(struct locks *l)
 	free(l);
 }
 
+/* Both are of backups that they name, and none is named by both. */
+static bool
+apart(const struct lock *a, const struct lock *b)
+{
+	if (a->any || b->any)
+		return false;
+	for (unsigned i = 0; i < a->nbackups; i++)
+		for (unsigned k = 0; k < b->nbackups; k++)
+			if (memcmp(a->backup[i], b->backup[k], BACKUP_ID_LEN) ==
+			    0)
+				return false;
+	return true;
+}
+
 static bool
 agree(const struct lock *held, const struct lock *wanted)
 {
 	switch (table[held->mode][wanted->mode]) {
 	case YES: return true;
-	case OTHER:
-		return !held->any && !wanted->any &&
-		    memcmp(held->backup, wanted->backup, BACKUP_ID_LEN) != 0;
+	case OTHER: return apart(held, wanted);
 	default: return false;
 	}
 }
@@ -161,18 +174,38 @@ say_who(const struct lock *o, struct err *e)
 }
 
 static struct timespec
-deadline_in(int wait_ms)
+at_ms(uint64_t ms)
 {
-	struct timespec t;
+	return (struct timespec){ .tv_sec = (time_t)(ms / 1000),
+		.tv_nsec = (long)(ms % 1000) * 1000000 };
+}
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += wait_ms / 1000;
-	t.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000;
+/* Until something has changed, or it is time to look around or to give up; mu
+ * is held. */
+static int
+wait(struct locks *l, const struct lock_request *q, int wait_ms, uint64_t until,
+    bool *late, struct err *e)
+{
+	uint64_t look = now_ms() + LOCK_LOOK_MS;
+	struct timespec t = at_ms(wait_ms < 0 || look < until ? look : until);
+	int rc = 0;
+
+	if (pthread_cond_timedwait(&l->changed, &l->mu, &t) == 0)
+		return 0;
+	*late = wait_ms >= 0 && now_ms() >= until;
+	if (q->look != NULL) {
+		pthread_mutex_unlock(&l->mu);
+		rc = q->look(q->arg, e);
+		pthread_mutex_lock(&l->mu);
 	}
-	return t;
+	return rc;
+}
+
+static void
+lock_free(struct lock *k)
+{
+	free(k->backup);
+	free(k);
 }
 
 static struct lock *
@@ -184,8 +217,11 @@ lock_new(struct locks *l, const struct lock_request *q)
 	snprintf(k->vm, sizeof(k->vm), "%s", q->vm);
 	k->mode = q->mode;
 	k->any = q->backup == NULL;
-	if (!k->any)
-		memcpy(k->backup, q->backup, sizeof(k->backup));
+	if (!k->any) {
+		k->nbackups = 1 + q->nmore;
+		k->backup = xmalloc(k->nbackups * sizeof(*k->backup));
+		memcpy(k->backup, q->backup, k->nbackups * sizeof(*k->backup));
+	}
 	k->job = q->job;
 	snprintf(k->host, sizeof(k->host), "%s", q->host);
 	k->since = q->since;
@@ -197,7 +233,7 @@ lock_take(struct locks *l, const struct lock_request *q, int wait_ms,
     struct lock **out, struct err *e)
 {
 	struct lock *k = lock_new(l, q);
-	struct timespec deadline = deadline_in(wait_ms > 0 ? wait_ms : 0);
+	uint64_t until = now_ms() + (uint64_t)(wait_ms > 0 ? wait_ms : 0);
 	const struct lock *o;
 	bool late = wait_ms == 0;
 	int rc;
@@ -225,17 +261,15 @@ lock_take(struct locks *l, const struct lock_request *q, int wait_ms,
 			rc = say_who(o, e);
 			break;
 		}
-		if (wait_ms < 0)
-			pthread_cond_wait(&l->changed, &l->mu);
-		else
-			late = pthread_cond_timedwait(
-				   &l->changed, &l->mu, &deadline) != 0;
+		rc = wait(l, q, wait_ms, until, &late, e);
+		if (rc != 0)
+			break;
 	}
 	unlink_lock(l, k);
 	/* Those behind may have waited for this one only. */
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->mu);
-	free(k);
+	lock_free(k);
 	return rc;
 }
 
@@ -251,7 +285,7 @@ lock_release(struct lock *k)
 	unlink_lock(l, k);
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->mu);
-	free(k);
+	lock_free(k);
 }
 
 void

@@ -32,10 +32,17 @@ struct lock_request {
 	const char *vm;
 	enum lock_mode mode;
 	const uint8_t *backup; /* BACKUP_ID_LEN bytes, or NULL: any */
+	unsigned nmore;        /* further ones, right behind it */
 	uint64_t job;
 	const char *host; /* name of the key that asks */
 	uint64_t since;   /* when the job began, seconds since 1970 */
+	/* Called about every LOCK_LOOK_MS while waiting, without any lock; what
+	 * is not 0 ends the wait.  Or NULL. */
+	int (*look)(void *arg, struct err *e);
+	void *arg;
 };
+
+enum { LOCK_LOOK_MS = 500 };
 
 struct locks;
 struct lock;
@@ -47,7 +54,8 @@ void locks_free(struct locks *l);
 
 /**
  * lock_take(l, q, wait_ms, out, e): 0: do not wait; -1: for ever.  ERR_BUSY
- * says who is in the way since when; ERR_CLOSED after locks_close.
+ * says who is in the way since when; ERR_CLOSED after locks_close; or what
+ * q->look said.
  */
 int lock_take(struct locks *l, const struct lock_request *q, int wait_ms,
     struct lock **out, struct err *e);

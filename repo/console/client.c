@@ -7,9 +7,10 @@
 #include "proto/base/json.h"
 #include "proto/lane_unix.h"
 #include "proto/msg.h"
+#include "proto/name.h"
 #include "repo/console/console.h"
 
-enum { CALL_MS = 60000 };
+enum { CALL_MS = 60000, WAIT_S_MAX = 1000000 };
 
 json_t *
 console_op(const char *name)
@@ -30,7 +31,8 @@ call(struct console *c, json_t *ask, json_t **answer, struct err *e)
 	json_decref(ask);
 	rc = lane_end(c->lane, e);
 	if (rc == 0)
-		rc = lane_recv(c->lane, CALL_MS, &f, e);
+		rc = lane_recv(
+		    c->lane, c->wait_ms < 0 ? -1 : CALL_MS + c->wait_ms, &f, e);
 	if (rc != 0)
 		return rc;
 	if (f.type == MSG_ERROR) {
@@ -82,7 +84,25 @@ console_call(struct console *c, json_t *ask, json_t **answer, struct err *e)
 		json_decref(ask);
 		return rc;
 	}
+	if (c->wait_ms != 0)
+		json_object_set_new(ask, "wait", json_integer(c->wait_ms));
 	return call(c, ask, answer, e);
+}
+
+int
+console_wait(struct console *c, const char *text)
+{
+	uint64_t s;
+
+	c->wait_ms = -1;
+	if (text == NULL)
+		return 0;
+	if (number_parse(text, 0, WAIT_S_MAX, &s) != 0)
+		return console_misuse(c,
+		    "--wait=%s: a number of seconds, at most %d", text,
+		    WAIT_S_MAX);
+	c->wait_ms = (int)s * 1000;
+	return 0;
 }
 
 void

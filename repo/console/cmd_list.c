@@ -10,7 +10,8 @@
 
 /* All pages of the listing in one array, the caller's. */
 static int
-fetch(struct console *c, const char *vm, json_t **out, struct err *e)
+fetch(struct console *c, const char *vm, bool incomplete, json_t **out,
+    struct err *e)
 {
 	json_t *all = json_array(), *answer;
 	char next[VM_NAME_MAX + 32] = "";
@@ -21,6 +22,7 @@ fetch(struct console *c, const char *vm, json_t **out, struct err *e)
 
 		if (vm != NULL)
 			json_set_str(ask, "vm", vm);
+		json_set_bool(ask, "incomplete", incomplete);
 		if (next[0] != 0)
 			json_set_str(ask, "after", next);
 		rc = console_call(c, ask, &answer, e);
@@ -65,20 +67,33 @@ print(const json_t *all)
 int
 cmd_list(struct console *c, int argc, char **argv)
 {
+	static const struct option options[] = { { "incomplete", no_argument,
+						     NULL, 'i' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	bool json = false, incomplete = false;
 	const char *vm = NULL;
 	struct err e = { 0 };
 	json_t *all;
-	bool json;
-	int n, status;
+	int o;
 
-	n = console_plain(c, argc, argv, 1, &json, &status);
-	if (n == -1)
-		return status;
-	if (n == 1)
-		vm = argv[optind];
+	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (o) {
+		case 'i': incomplete = true; break;
+		case 'j': json = true; break;
+		case 'h': return console_help(c);
+		default: return console_misuse(c, "see the usage");
+		}
+	}
+	if (optind < argc)
+		vm = argv[optind++];
+	if (optind != argc)
+		return console_misuse(c, "what is \"%s\"?", argv[optind]);
+	if (console_dir(c) == NULL)
+		return EXIT_MISUSE;
 	if (vm != NULL && !vm_name_ok(vm))
 		return console_misuse(c, "\"%s\" is no name for a VM", vm);
-	if (fetch(c, vm, &all, &e) != 0)
+	if (fetch(c, vm, incomplete, &all, &e) != 0)
 		return console_fail(&e);
 	if (json)
 		console_print_json(all);

@@ -20,6 +20,7 @@ struct wish {
 	const char *format;
 	const char *volume[MANIFEST_VOLUMES_MAX];
 	unsigned nvolumes; /* 0: all disks */
+	const char *wait;  /* as the agent has it, or NULL */
 	bool force;
 };
 
@@ -43,6 +44,7 @@ parse(struct console *c, int argc, char **argv, struct wish *w)
 		{ "format", required_argument, NULL, 'f' },
 		{ "volume", required_argument, NULL, 'v' },
 		{ "force", no_argument, NULL, 'F' },
+		{ "wait", optional_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
 	int o;
 
@@ -62,6 +64,11 @@ parse(struct console *c, int argc, char **argv, struct wish *w)
 			w->volume[w->nvolumes++] = optarg;
 			break;
 		case 'F': w->force = true; break;
+		case 'w':
+			if (console_wait(c, optarg) != 0)
+				return EXIT_MISUSE;
+			w->wait = optarg != NULL ? optarg : "";
+			break;
 		case 'h': console_help(c); return -1;
 		default: return console_misuse(c, "see the usage");
 		}
@@ -214,6 +221,13 @@ cmd_restore(struct console *c, int argc, char **argv)
 	add(&a, w.format);
 	if (w.force)
 		add(&a, "--force");
+	if (w.wait != NULL) {
+		char *wait = w.wait[0] != 0 ? xasprintf("--wait=%s", w.wait)
+					    : xstrdup("--wait");
+
+		add(&a, wait);
+		free(wait);
+	}
 	rc = add_disks(&w, &m, &a, &e);
 	if (rc == 0) {
 		console_close(c);

@@ -42,6 +42,8 @@ print(const json_t *a)
 	line(a, "live", "live", "what backups need, as it is stored");
 	line(a, "stored", "stored", "all that is in packs");
 	line(a, "index", "index_bytes", "");
+	line(json_object_get(a, "reclaim"), "dead", "dead",
+	    "of it nothing needs any more");
 	line(a, "free", "avail", "on the volume");
 	line(a, "volume", "total", "");
 	printf("\n");
@@ -53,7 +55,8 @@ print(const json_t *a)
 	printf("%-12s%12" PRIu64 "\n", "entries", answer_u64(a, "entries"));
 	printf("%-12s%12s\n", "chunk size",
 	    size_print(answer_u64(a, "chunk_size"), text));
-	printf("%-12s%12s\n", "shared by", answer_str(a, "dedup"));
+	printf("%-12s%12s\n\n", "shared by", answer_str(a, "dedup"));
+	console_print_reclaim(json_object_get(a, "reclaim"));
 }
 
 int

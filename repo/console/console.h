@@ -29,6 +29,7 @@ struct console {
 	const struct command *command;
 	struct lane *lane; /* to the daemon, once console_call needed it */
 	uint32_t request;
+	int wait_ms; /* how long the daemon may wait in a call; -1: for ever */
 };
 
 /* The commands, one a file. */
@@ -40,6 +41,9 @@ int cmd_status(struct console *c, int argc, char **argv);
 int cmd_jobs(struct console *c, int argc, char **argv);
 int cmd_restore(struct console *c, int argc, char **argv);
 int cmd_fsck(struct console *c, int argc, char **argv);
+int cmd_delete(struct console *c, int argc, char **argv);
+int cmd_gc(struct console *c, int argc, char **argv);
+int cmd_hold(struct console *c, int argc, char **argv);
 
 /** console_misuse(c, fmt, ...): what is wrong with the command line, and how
  * it is; returns EXIT_MISUSE. */
@@ -64,6 +68,10 @@ const char *console_dir(const struct console *c);
 int console_plain(const struct console *c, int argc, char **argv, int most,
     bool *json, int *status);
 
+/** console_wait(c, text): the value of --wait[=SECONDS], for the calls that
+ * follow: they have the member "wait".  0, or EXIT_MISUSE: it was said. */
+int console_wait(struct console *c, const char *text);
+
 /**
  * console_call(c, ask, answer, e): connect to the daemon if that was not done,
  * say hello, and call.  ${ask} is consumed; ${answer} is the caller's
@@ -76,6 +84,9 @@ int console_call(
 json_t *console_op(const char *name);
 
 void console_close(struct console *c);
+
+/** console_print_reclaim(r): the member "reclaim" of an answer, for people. */
+void console_print_reclaim(const json_t *r);
 
 /** console_print_json(j): readable, on stdout, with a newline. */
 void console_print_json(const json_t *j);

@@ -39,7 +39,11 @@ static const struct command commands[] = {
 	    "\n"
 	    "A running daemon takes notice at once.\n",
 	    cmd_key },
-	{ "list", "[VM] [--json]", "list backups", NULL, cmd_list },
+	{ "list", "[VM] [--incomplete] [--json]", "list backups",
+	    "  --incomplete   what interrupted and running backups stored, "
+	    "and\n"
+	    "                 the next backup of the VM will not send again\n",
+	    cmd_list },
 	{ "show", "VM@BACKUP [--json]", "show one backup",
 	    "VM@BACKUP is VM@TIME as `list` shows it, VM@latest, or VM@-1 for\n"
 	    "the one before the latest.\n",
@@ -50,15 +54,41 @@ static const struct command commands[] = {
 	    cmd_jobs },
 	{ "restore",
 	    "VM@BACKUP --to FOLDER [--format qcow2|raw] [--volume NAME]...\n"
-	    "                    [--force]",
+	    "                    [--force] [--wait[=SECONDS]]",
 	    "write the disks of a backup to files",
 	    "Writes FOLDER/VM-VOLUME.qcow2 for each volume; runs\n"
 	    "backstay-agent, which lies beside this program or in PATH.\n"
 	    "\n"
 	    "  --format F      qcow2 (default) or raw\n"
 	    "  --volume NAME   only this one; again for more\n"
-	    "  --force         overwrite what is there\n",
+	    "  --force         overwrite what is there\n"
+	    "  --wait[=S]      while it is being deleted; else for ever\n",
 	    cmd_restore },
+	{ "delete", "VM@BACKUP... [--dry-run] [--wait[=SECONDS]] [--json]",
+	    "delete backups",
+	    "They are gone when the command ends; the space that only they\n"
+	    "need comes back soon after, beside all that runs: see gc.\n"
+	    "\n"
+	    "  --dry-run       delete nothing; tell what it would free\n"
+	    "  --wait[=S]      while one of them is being restored; else for\n"
+	    "                  ever\n",
+	    cmd_delete },
+	{ "gc",
+	    "[pause|resume|status] [--rate RATE] [--wait[=SECONDS]] [--json]",
+	    "give space back now, and see how far that is",
+	    "It is done by itself after each delete.\n"
+	    "\n"
+	    "  pause, resume   pauses last until the daemon ends\n"
+	    "  --rate RATE     rewrite at most so many bytes a second, such "
+	    "as\n"
+	    "                  50M; 0: as fast as it goes\n"
+	    "  --wait[=S]      until nothing more can be given back\n",
+	    cmd_gc },
+	{ "hold", "[--for TIME] [--json] | --release",
+	    "keep all packs as they are, to copy them",
+	    "  --for TIME    90s, 30m, 2h (default: 1h), at most 30d\n"
+	    "  --release     end it\n",
+	    cmd_hold },
 	{ "fsck", "[--rebuild-index] [--data] [--index DIR] [--json]",
 	    "check packs and index against each other",
 	    "The daemon must not run.  Counts every reference anew, from the\n"

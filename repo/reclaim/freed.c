@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "proto/base/io.h"
 #include "repo/store/idmap.h"
 #include "repo/store/store_impl.h"
 
@@ -12,6 +13,7 @@ struct freeing {
 	struct store *s;
 	struct idmap lost; /* uint64_t: references lost, of what has several */
 	struct buf payload;
+	uint64_t until_ms; /* 0: it may take its time */
 	uint64_t bytes;
 	struct err *e;
 };
@@ -44,6 +46,28 @@ lose(struct freeing *f, const struct id *id, struct index_entry *x, bool *last)
 	return 0;
 }
 
+/* The reclaimer may have moved it since its entry was read. */
+static int
+read_node(struct freeing *f, const struct id *id, struct index_entry *x,
+    struct node *out)
+{
+	struct place was;
+	int rc;
+
+	do {
+		was = x->place;
+		rc = pack_read(f->s->packs, &was, RECORD_NODE, id, &f->payload);
+		if (rc == 0)
+			rc = node_parse(
+			    f->payload.data, f->payload.len, out, NULL);
+	} while (rc != 0 && index_get(f->s->index, id, x) == 0 &&
+	    (x->place.pack != was.pack || x->place.off != was.off));
+	if (rc == 0)
+		return 0;
+	return err_set(f->e, ERR_CORRUPT,
+	    "a node in pack %08x at %u cannot be read", was.pack, was.off);
+}
+
 static int
 lose_tree(struct freeing *f, const struct id *id, bool node)
 {
@@ -61,14 +85,10 @@ lose_tree(struct freeing *f, const struct id *id, bool node)
 	    (RECORD_HEADER_LEN + (uint64_t)x.place.stored_len) * (node ? 2 : 1);
 	if (!node)
 		return 0;
+	if (f->until_ms != 0 && now_ms() > f->until_ms)
+		return err_set(f->e, ERR_TIMEOUT, "it takes too long");
 	n = xmalloc(sizeof(*n));
-	rc = pack_read(f->s->packs, &x.place, RECORD_NODE, id, &f->payload);
-	if (rc == 0)
-		rc = node_parse(f->payload.data, f->payload.len, n, NULL);
-	if (rc != 0)
-		rc = err_set(f->e, ERR_CORRUPT,
-		    "a node in pack %08x at %u cannot be read", x.place.pack,
-		    x.place.off);
+	rc = read_node(f, id, &x, n);
 	for (unsigned i = 0; rc == 0 && i < n->n; i++)
 		rc = lose_tree(f, &n->child[i], n->level > 0);
 	free(n);
@@ -79,7 +99,16 @@ int
 freed(struct store *s, const struct manifest *m, unsigned n, uint64_t *bytes,
     struct err *e)
 {
-	struct freeing f = { .s = s, .e = e };
+	return freed_within(s, m, n, 0, bytes, e);
+}
+
+int
+freed_within(struct store *s, const struct manifest *m, unsigned n,
+    uint64_t within_ms, uint64_t *bytes, struct err *e)
+{
+	struct freeing f = { .s = s,
+		.until_ms = within_ms != 0 ? now_ms() + within_ms : 0,
+		.e = e };
 	struct index_backup b;
 	struct id id;
 	int rc = 0;

@@ -17,4 +17,9 @@
 int freed(struct store *s, const struct manifest *m, unsigned n,
     uint64_t *bytes, struct err *e);
 
+/** freed_within(s, m, n, within_ms, &bytes, e): the same; ERR_TIMEOUT if it
+ * takes longer. */
+int freed_within(struct store *s, const struct manifest *m, unsigned n,
+    uint64_t within_ms, uint64_t *bytes, struct err *e);
+
 #endif

@@ -40,6 +40,8 @@ struct reclaimer {
 	struct sweep_result swept;
 	struct compact_result compacted;
 	uint64_t passes;
+	uint64_t pass_began_ms; /* of the one that runs */
+	uint64_t busy_ms;       /* in those that have ended */
 	int code;
 
 	/* The thread's own. */
@@ -157,15 +159,17 @@ reclaimer_main(void *arg)
 		r->awake = false;
 		r->begun = r->asked;
 		r->running = true;
+		r->pass_began_ms = now_ms();
 		pthread_mutex_unlock(&r->mu);
 		rc = pass(r, &more);
 		pthread_mutex_lock(&r->mu);
 		r->running = false;
+		r->busy_ms += now_ms() - r->pass_began_ms;
 		r->passes++;
 		r->code = rc;
 		if (rc != 0)
 			more = false; /* not at once again */
-		if (!more)
+		if (!more && !is_held(r))
 			r->served = r->begun;
 		pthread_cond_broadcast(&r->changed);
 	}
@@ -257,16 +261,33 @@ reclaimer_rate(struct reclaimer *r, uint64_t rate)
 	pthread_mutex_unlock(&r->mu);
 }
 
-int
-reclaimer_wait(struct reclaimer *r, int timeout_ms, struct err *e)
+uint64_t
+reclaimer_ask(struct reclaimer *r)
 {
-	uint64_t until = now_ms() + (uint64_t)timeout_ms, ticket;
-	int rc = 0;
+	uint64_t ticket;
 
 	pthread_mutex_lock(&r->mu);
 	ticket = ++r->asked;
 	r->awake = true;
 	pthread_cond_broadcast(&r->changed);
+	pthread_mutex_unlock(&r->mu);
+	return ticket;
+}
+
+int
+reclaimer_wait(struct reclaimer *r, int timeout_ms, struct err *e)
+{
+	return reclaimer_wait_for(r, reclaimer_ask(r), timeout_ms, e);
+}
+
+int
+reclaimer_wait_for(
+    struct reclaimer *r, uint64_t ticket, int timeout_ms, struct err *e)
+{
+	uint64_t until = now_ms() + (uint64_t)timeout_ms;
+	int rc = 0;
+
+	pthread_mutex_lock(&r->mu);
 	while (r->served < ticket) {
 		if (r->stopping)
 			rc = err_set(e, ERR_CLOSED, "the daemon is stopping");
@@ -303,13 +324,15 @@ reclaimer_status(struct reclaimer *r, struct reclaim_status *out)
 	*out = (struct reclaim_status){ .running = r->running,
 		.paused = r->paused,
 		.held_s =
-		    is_held(r) ? (r->hold_until_ms - now_ms()) / 1000 + 1 : 0,
+		    is_held(r) ? (r->hold_until_ms - now_ms() + 999) / 1000 : 0,
 		.rate = r->rate,
 		.dead = dead,
 		.passes = r->passes,
 		.entries = r->swept.entries,
 		.freed = r->compacted.freed,
 		.copied = r->compacted.copied,
+		.busy_ms =
+		    r->busy_ms + (r->running ? now_ms() - r->pass_began_ms : 0),
 		.code = r->code };
 	pthread_mutex_unlock(&r->mu);
 }

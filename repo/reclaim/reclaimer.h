@@ -51,6 +51,12 @@ void reclaimer_rate(struct reclaimer *r, uint64_t rate);
  */
 int reclaimer_wait(struct reclaimer *r, int timeout_ms, struct err *e);
 
+/** reclaimer_ask(r), reclaimer_wait_for(r, ticket, timeout_ms, e): the same in
+ * two steps, so that one can wait in slices. */
+uint64_t reclaimer_ask(struct reclaimer *r);
+int reclaimer_wait_for(
+    struct reclaimer *r, uint64_t ticket, int timeout_ms, struct err *e);
+
 struct reclaim_status {
 	bool running; /* in a pass */
 	bool paused;
@@ -62,6 +68,7 @@ struct reclaim_status {
 	uint64_t entries; /* removed */
 	uint64_t freed;   /* bytes of packs that were removed */
 	uint64_t copied;  /* bytes rewritten */
+	uint64_t busy_ms; /* in passes */
 	int code;         /* how the last pass ended */
 };
 void reclaimer_status(struct reclaimer *r, struct reclaim_status *out);

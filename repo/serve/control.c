@@ -197,6 +197,7 @@ static int
 op_list(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
 	struct catalog_cursor cur = { .seq = 0 }, told = { .seq = 0 };
+	bool incomplete = false;
 	const char *vm = NULL, *after = NULL;
 	json_t *list = json_array();
 	struct manifest m;
@@ -206,6 +207,8 @@ op_list(struct session *s, const json_t *q, json_t *a, struct err *e)
 	rc = json_opt_str(q, "vm", &vm, e);
 	if (rc == 0)
 		rc = json_opt_str(q, "after", &after, e);
+	if (rc == 0)
+		rc = json_opt_bool(q, "incomplete", &incomplete, e);
 	if (rc == 0 && vm != NULL && !vm_name_ok(vm))
 		rc =
 		    err_set(e, ERR_INVAL, "\"%.140s\" is no name for a VM", vm);
@@ -213,6 +216,7 @@ op_list(struct session *s, const json_t *q, json_t *a, struct err *e)
 		rc = cursor_parse(after, &cur, e);
 	if (rc != 0)
 		return rc;
+	cur.incomplete = incomplete;
 	/* No backup has the sequence 0, so this begins with the VM's first. */
 	if (vm != NULL && strcmp(cur.vm, vm) != 0) {
 		cur.seq = 0;
@@ -294,6 +298,8 @@ op_status(struct session *s, const json_t *q, json_t *a, struct err *e)
 	json_set_u64(a, "entries", st.entries);
 	json_set_u64(a, "backups", t.nbackups);
 	json_set_u64(a, "vms", t.nvms);
+	json_set_u64(a, "incomplete", t.nincomplete);
+	json_object_set_new(a, "reclaim", gc_to_json(s->srv));
 	json_set_u64(a, "avail", json_bound(st.avail));
 	json_set_u64(a, "total", json_bound(st.total));
 	json_set_str(a, "since", time_print(s->srv->since, since));
@@ -327,6 +333,9 @@ static const struct op {
 	{ "show", ROLE_BACKUP | ROLE_RESTORE | ROLE_DELETE, op_show },
 	{ "status", ROLE_ADMIN, op_status },
 	{ "jobs", ROLE_ADMIN, op_jobs },
+	{ "delete", ROLE_DELETE, delete_backups },
+	{ "gc", ROLE_ADMIN, gc_call },
+	{ "hold", ROLE_ADMIN, hold_call },
 };
 
 static const struct op *

@@ -196,21 +196,23 @@ parent_to_json(const struct job *j)
 
 /* What a running job owns; on failure the caller drops the job. */
 static int
-equip(struct session *s, struct job *j, bool full, struct err *e)
+equip(struct session *s, struct job *j, bool full, int wait_ms, struct err *e)
 {
 	struct serve *srv = s->srv;
 	struct lock_request l = { .vm = j->face.vm,
 		.mode = LOCK_FOR_INGEST,
 		.job = j->face.id,
 		.host = j->face.host,
-		.since = j->face.since };
+		.since = j->face.since,
+		.look = session_look,
+		.arg = s };
 	int rc;
 
 	rc = keyring_job_begin(srv->keyring, s->key, s->usage, e);
 	if (rc != 0)
 		return rc;
 	j->usage = s->usage;
-	rc = lock_take(srv->locks, &l, 0, &j->lock[0], e);
+	rc = lock_take(srv->locks, &l, wait_ms, &j->lock[0], e);
 	if (rc != 0)
 		return rc;
 	rc = domains_for(srv->domains, j->face.vm, &j->domain, e);
@@ -233,9 +235,11 @@ ingest_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 	bool full = false;
 	char size[16];
 	struct job *j;
-	int rc;
+	int rc, wait_ms;
 
 	rc = take_manifest(s, q, &m, e);
+	if (rc == 0)
+		rc = session_wait_ms(q, &wait_ms, e);
 	if (rc == 0)
 		rc = json_opt_bool(q, "full", &full, e);
 	if (rc == 0)
@@ -245,7 +249,7 @@ ingest_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 	j = job_new(s->srv->jobs, JOB_BACKUP, m.vm, s->key->name);
 	j->manifest = m;
 	j->lanes_max = s->key->lanes;
-	rc = equip(s, j, full, e);
+	rc = equip(s, j, full, wait_ms, e);
 	if (rc != 0) {
 		job_drop(j);
 		return rc;

@@ -46,7 +46,9 @@ jobs_free(struct jobs *a)
 const char *
 job_kind_name(enum job_kind kind)
 {
-	return kind == JOB_BACKUP ? "backup" : "restore";
+	static const char *const names[] = { "backup", "restore", "delete" };
+
+	return names[kind];
 }
 
 struct job *

@@ -27,7 +27,7 @@ enum {
 	JOB_SILENCE_MS = 120000 /* no frame on any lane: it ends */
 };
 
-enum job_kind { JOB_BACKUP, JOB_RESTORE };
+enum job_kind { JOB_BACKUP, JOB_RESTORE, JOB_DELETE };
 enum job_state { JOB_RUNNING, JOB_DONE, JOB_FAILED };
 
 /* What its agent told last, in bytes.  PROTOCOL.md 6. */

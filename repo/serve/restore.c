@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
 #include "repo/serve/session.h"
@@ -31,14 +32,18 @@ check_onto(const struct auth_key *key, const char *onto, struct err *e)
  * takes two locks.
  */
 static int
-take_locks(struct session *s, struct job *j, const char *onto, struct err *e)
+take_locks(struct session *s, struct job *j, const char *onto, int wait_ms,
+    struct err *e)
 {
 	struct lock_request l = { .vm = j->face.vm,
 		.mode = onto != NULL ? LOCK_FOR_RESTORE : LOCK_FOR_READ,
 		.backup = onto != NULL ? NULL : j->manifest.id,
 		.job = j->face.id,
 		.host = j->face.host,
-		.since = j->face.since };
+		.since = j->face.since,
+		.look = session_look,
+		.arg = s };
+	uint64_t until = now_ms() + (uint64_t)(wait_ms > 0 ? wait_ms : 0);
 	const char *vm[2] = { j->face.vm, onto };
 	int rc, n = 1;
 
@@ -50,8 +55,12 @@ take_locks(struct session *s, struct job *j, const char *onto, struct err *e)
 		n = 2;
 	}
 	for (int i = 0; i < n; i++) {
+		uint64_t now = now_ms();
+
 		l.vm = vm[i];
-		rc = lock_take(s->srv->locks, &l, 0, &j->lock[i], e);
+		if (wait_ms > 0)
+			wait_ms = now < until ? (int)(until - now) : 0;
+		rc = lock_take(s->srv->locks, &l, wait_ms, &j->lock[i], e);
 		if (rc != 0)
 			return rc;
 	}
@@ -59,7 +68,8 @@ take_locks(struct session *s, struct job *j, const char *onto, struct err *e)
 }
 
 static int
-equip(struct session *s, struct job *j, const char *onto, struct err *e)
+equip(struct session *s, struct job *j, const char *onto, int wait_ms,
+    struct err *e)
 {
 	struct serve *srv = s->srv;
 	struct manifest *m = &j->manifest;
@@ -70,7 +80,7 @@ equip(struct session *s, struct job *j, const char *onto, struct err *e)
 	if (rc != 0)
 		return rc;
 	j->usage = s->usage;
-	rc = take_locks(s, j, onto, e);
+	rc = take_locks(s, j, onto, wait_ms, e);
 	if (rc != 0)
 		return rc;
 	/* It may have been deleted before the lock was there. */
@@ -89,9 +99,11 @@ restore_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 	struct backup_ref ref;
 	struct manifest m;
 	struct job *j;
-	int rc;
+	int rc, wait_ms;
 
 	rc = json_get_str(q, "backup", &backup, e);
+	if (rc == 0)
+		rc = session_wait_ms(q, &wait_ms, e);
 	if (rc == 0)
 		rc = json_opt_str(q, "onto", &onto, e);
 	if (rc == 0)
@@ -109,7 +121,7 @@ restore_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 	j = job_new(s->srv->jobs, JOB_RESTORE, m.vm, s->key->name);
 	j->manifest = m;
 	j->lanes_max = s->key->lanes;
-	rc = equip(s, j, onto, e);
+	rc = equip(s, j, onto, wait_ms, e);
 	if (rc != 0) {
 		job_drop(j);
 		return rc;

@@ -10,6 +10,7 @@
 #include "repo/catalog/catalog.h"
 #include "repo/catalog/domain.h"
 #include "repo/catalog/locks.h"
+#include "repo/reclaim/reclaimer.h"
 #include "repo/serve/jobs.h"
 #include "repo/serve/keyring.h"
 #include "repo/store/store.h"
@@ -35,9 +36,16 @@ struct serve {
 	struct domains *domains;
 	struct keyring *keyring;
 	struct jobs *jobs;
-	uint64_t since; /* seconds since 1970 */
+	struct reclaimer *reclaimer;
+	uint64_t since;            /* seconds since 1970 */
+	uint64_t keep_incomplete;  /* seconds */
+	_Atomic uint64_t drop_ms;  /* now_ms() of the last delete */
+	_Atomic uint64_t until_ms; /* a stop leaves time until then */
 	atomic_bool stopping;
 };
+
+/** serve_dropped(srv): backups were let go of: see that it is reclaimed. */
+void serve_dropped(struct serve *srv);
 
 /** serve_let_go(srv, j): what a job owns, for jobs_new. */
 void serve_let_go(void *srv, struct job *j);

@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "repo/serve/session.h"
 
+#include <limits.h>
 #include <string.h>
 #include <time.h>
 
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "repo/serve/leaving.h"
+
+void
+serve_dropped(struct serve *srv)
+{
+	atomic_store(&srv->drop_ms, now_ms());
+	reclaimer_wake(srv->reclaimer);
+}
 
 void
 serve_let_go(void *arg, struct job *j)
@@ -13,11 +22,14 @@ serve_let_go(void *arg, struct job *j)
 	struct serve *srv = arg;
 
 	/* The session first: until then it may still change the store. */
-	if (j->session != NULL)
+	if (j->session != NULL) {
 		store_end(j->session);
+		/* It may have kept the reclaimer back. */
+		reclaimer_wake(srv->reclaimer);
+	}
 	j->session = NULL;
 	if (j->has_parent)
-		catalog_release(srv->catalog, j->parent.vm, j->parent.id);
+		leaving_release(srv, j->parent.vm, j->parent.id);
 	for (int i = 0; i < 2; i++) {
 		lock_release(j->lock[i]);
 		j->lock[i] = NULL;
@@ -25,6 +37,32 @@ serve_let_go(void *arg, struct job *j)
 	if (j->usage != NULL)
 		keyring_job_end(srv->keyring, j->usage);
 	j->usage = NULL;
+}
+
+int
+session_wait_ms(const json_t *q, int *wait_ms, struct err *e)
+{
+	const json_t *j = json_object_get(q, "wait");
+	json_int_t v = json_integer_value(j);
+
+	*wait_ms = 0;
+	if (j == NULL)
+		return 0;
+	if (!json_is_integer(j) || v < -1 || v > INT_MAX)
+		return err_set(e, ERR_PROTO,
+		    "\"wait\" is a number of milliseconds, or -1");
+	*wait_ms = (int)v;
+	return 0;
+}
+
+int
+session_look(void *arg, struct err *e)
+{
+	struct session *s = arg;
+
+	if (atomic_load(&s->srv->stopping))
+		return err_set(e, ERR_CLOSED, "the daemon is stopping");
+	return lane_look(s->lane, e);
 }
 
 int

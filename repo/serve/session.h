@@ -39,6 +39,15 @@ void session_no_job(struct session *s);
 int session_need_job(
     struct session *s, enum job_kind kind, uint8_t type, struct err *e);
 
+/** session_wait_ms(q, &wait_ms, e): the member "wait" of a call: how long to
+ * wait for a lock; 0 where it is missing, -1: for ever. */
+int session_wait_ms(const json_t *q, int *wait_ms, struct err *e);
+
+/** session_look(s, e): while the lane waits for something else than frames:
+ * 0, or ERR_CLOSED: the peer is gone, or the daemon stops.  A struct session,
+ * so that it can be a lock's. */
+int session_look(void *s, struct err *e);
+
 /** session_explain(e, rc, what): make sure that ${e} says ${rc} and a text,
  * also where the failing call had none; returns ${rc}. */
 int session_explain(struct err *e, int rc, const char *what);
@@ -58,5 +67,14 @@ int control_call(struct session *s, const struct frame *f, struct err *e);
 int ingest_begin(struct session *s, const json_t *q, json_t *a, struct err *e);
 int ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e);
 int restore_begin(struct session *s, const json_t *q, json_t *a, struct err *e);
+
+/* Calls without a lane's job. */
+int delete_backups(
+    struct session *s, const json_t *q, json_t *a, struct err *e);
+int gc_call(struct session *s, const json_t *q, json_t *a, struct err *e);
+int hold_call(struct session *s, const json_t *q, json_t *a, struct err *e);
+
+/** gc_to_json(srv): the reclaimer's state, as calls answer it. */
+json_t *gc_to_json(struct serve *srv);
 
 #endif

@@ -171,6 +171,7 @@ what_is_hidden_is_found_no_more_and_held_until_released(void **state)
 	struct catalog_cursor cur = { .seq = 0 };
 	struct catalog_totals t;
 	uint8_t id[BACKUP_ID_LEN];
+	bool held;
 
 	(void)state;
 	add(c, "a", 1, 1, 1);
@@ -179,9 +180,11 @@ what_is_hidden_is_found_no_more_and_held_until_released(void **state)
 	assert_int_equal(catalog_hold(c, "a", id), 0);
 	assert_int_equal(catalog_hold(c, "a", id), 0);
 	assert_false(catalog_release(c, "a", id));
-	assert_int_equal(catalog_hide(c, "a", id), 0);
-	assert_int_equal(catalog_hide(c, "a", id), ERR_NOENT);
+	assert_int_equal(catalog_hide(c, "a", id, &held), 0);
+	assert_true(held);
+	assert_int_equal(catalog_hide(c, "a", id, &held), ERR_NOENT);
 	assert_int_equal(catalog_hold(c, "a", id), ERR_NOENT);
+	assert_false(catalog_hidden(c, "a", id, true));
 	assert_int_equal(found(c, "a@latest"), 1);
 	assert_int_equal(found(c, "a@-1"), 0);
 	assert_int_equal(catalog_find_id(c, "a", id, &m), ERR_NOENT);
@@ -191,9 +194,99 @@ what_is_hidden_is_found_no_more_and_held_until_released(void **state)
 	assert_int_equal(catalog_next(c, &cur, &m), ERR_NOENT);
 	catalog_totals(c, &t);
 	assert_int_equal(t.nbackups, 1);
+	assert_true(catalog_release(c, "a", id));
+	assert_false(catalog_release(c, "a", id));
 	/* Its time stays taken. */
 	assert_int_equal(catalog_next_time(c, "a", 2), 3);
-	assert_true(catalog_release(c, "a", id));
+	catalog_free(c);
+}
+
+static void
+of_a_delete_and_a_release_one_finishes(void **state)
+{
+	struct catalog *c = catalog_new();
+	uint8_t id[BACKUP_ID_LEN];
+	bool held;
+
+	(void)state;
+	/* Released while it is being dropped: the delete finishes. */
+	add(c, "a", 1, 1, 1);
+	memcpy(id, m.id, sizeof(id));
+	assert_int_equal(catalog_hold(c, "a", id), 0);
+	assert_int_equal(catalog_hide(c, "a", id, &held), 0);
+	assert_true(held);
+	assert_false(catalog_release(c, "a", id));
+	assert_true(catalog_hidden(c, "a", id, true));
+	assert_int_equal(catalog_hide(c, "a", id, &held), ERR_NOENT);
+	/* Never held: nobody has to. */
+	add(c, "a", 2, 2, 1);
+	memcpy(id, m.id, sizeof(id));
+	assert_int_equal(catalog_hide(c, "a", id, &held), 0);
+	assert_false(held);
+	assert_false(catalog_hidden(c, "a", id, true));
+	/* The drop failed: it is back, with who holds it. */
+	add(c, "a", 3, 3, 1);
+	memcpy(id, m.id, sizeof(id));
+	assert_int_equal(catalog_hold(c, "a", id), 0);
+	assert_int_equal(catalog_hide(c, "a", id, &held), 0);
+	assert_int_equal(found(c, "a@latest"), 0);
+	assert_false(catalog_hidden(c, "a", id, false));
+	assert_int_equal(found(c, "a@latest"), 3);
+	assert_false(catalog_release(c, "a", id));
+	assert_int_equal(found(c, "a@latest"), 3);
+	assert_int_equal(catalog_hide(c, "a", id, &held), 0);
+	assert_false(held);
+	catalog_free(c);
+}
+
+static void
+incomplete_backups_are_kept_apart(void **state)
+{
+	struct catalog_cursor cur = { .incomplete = true };
+	struct catalog *c = catalog_new();
+	struct catalog_totals t;
+	uint8_t id[BACKUP_ID_LEN];
+	struct backup_ref ref;
+	bool held;
+
+	(void)state;
+	add(c, "a", 1, 1, 1);
+	memset(&m, 0, sizeof(m));
+	strcpy(m.vm, "a");
+	m.seq = m.time = 5;
+	m.id[0] = 5;
+	m.incomplete = true;
+	memcpy(id, m.id, sizeof(id));
+	assert_int_equal(catalog_add(c, &m), 0);
+	assert_int_equal(found(c, "a@latest"), 1);
+	assert_int_equal(found(c, "a@1970-01-01T00:00:05Z"), 0);
+	assert_int_equal(catalog_newest(c, "a", &m), 0);
+	assert_int_equal(m.seq, 1);
+	assert_int_equal(catalog_find_id(c, "a", id, &m), ERR_NOENT);
+	assert_int_equal(catalog_hold(c, "a", id), ERR_NOENT);
+	catalog_totals(c, &t);
+	assert_int_equal(t.nbackups, 1);
+	assert_int_equal(t.nincomplete, 1);
+	assert_int_equal(catalog_next_time(c, "a", 5), 6);
+	/* By its time, for who asks for these too; never as the latest. */
+	assert_int_equal(
+	    backup_ref_parse("a@1970-01-01T00:00:05Z", &ref, &e), 0);
+	assert_int_equal(catalog_find_any(c, &ref, &m, &e), 0);
+	assert_int_equal(m.seq, 5);
+	assert_int_equal(backup_ref_parse("a@latest", &ref, &e), 0);
+	assert_int_equal(catalog_find_any(c, &ref, &m, &e), 0);
+	assert_int_equal(m.seq, 1);
+	assert_int_equal(catalog_next(c, &cur, &m), 0);
+	assert_int_equal(m.seq, 5);
+	assert_int_equal(catalog_next(c, &cur, &m), ERR_NOENT);
+	cur = (struct catalog_cursor){ .seq = 0 };
+	assert_int_equal(catalog_next(c, &cur, &m), 0);
+	assert_int_equal(m.seq, 1);
+	assert_int_equal(catalog_next(c, &cur, &m), ERR_NOENT);
+	assert_int_equal(catalog_hide(c, "a", id, &held), 0);
+	assert_false(catalog_hidden(c, "a", id, true));
+	catalog_totals(c, &t);
+	assert_int_equal(t.nincomplete, 0);
 	catalog_free(c);
 }
 
@@ -245,6 +338,8 @@ main(void)
 		cmocka_unit_test(totals_add_up_and_do_not_wrap),
 		cmocka_unit_test(
 		    what_is_hidden_is_found_no_more_and_held_until_released),
+		cmocka_unit_test(of_a_delete_and_a_release_one_finishes),
+		cmocka_unit_test(incomplete_backups_are_kept_apart),
 		cmocka_unit_test(
 		    a_reader_sees_whole_backups_while_others_are_added),
 	};
