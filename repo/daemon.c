@@ -21,11 +21,13 @@
 enum {
 	STOP_MS = 9000, /* of the ten seconds that a stop may take */
 	BLOCK_CACHE = 32 << 20,
+	PACK_LIMIT_MIN = 1 << 20,
 	JOINED_READ = 8 << 20 /* of each lane, by the store */
 };
 
 static const char usage_text[] =
     "usage: backstayd REPO [--listen ADDR:PORT]... [--no-ssh] [--index DIR]\n"
+    "                 [--pack-limit SIZE] [--live-percent N] [--checkpoint S]\n"
     "                 [--verbose]\n"
     "       backstayd --help | --version\n"
     "\n"
@@ -39,7 +41,16 @@ static const char usage_text[] =
     "                      Default: every address, port 7722.\n"
     "  --no-ssh            serve the local socket REPO/socket only\n"
     "  --index DIR         where the index is (default REPO/index)\n"
+    "  --pack-limit SIZE   bytes that a pack of data is filled up to (512M, "
+    "or\n"
+    "                      5 % of the volume)\n"
+    "  --live-percent N    packs of which less than that lives are rewritten\n"
+    "                      (50): more saves space and costs writing\n"
+    "  --checkpoint S      seconds after which a backup that is interrupted\n"
+    "                      does not begin anew (60)\n"
     "  --verbose           log every lane and chunk\n";
+
+#define PACK_LIMIT_MAX ((uint64_t)2 << 30)
 
 struct settings {
 	const char *dir;
@@ -48,6 +59,9 @@ struct settings {
 	unsigned nlisten;
 	bool no_ssh;
 	bool verbose;
+	uint64_t pack_limit;   /* 0: the store's default */
+	unsigned live_percent; /* 0: the reclaimer's default */
+	unsigned checkpoint_s; /* 0: the store's default */
 };
 
 /* All that is opened, in this order. */
@@ -67,6 +81,27 @@ misuse(const char *what, const char *which)
 	exit(2);
 }
 
+static unsigned
+parse_number(const char *s, uint64_t max, const char *what)
+{
+	uint64_t n;
+
+	if (number_parse(s, 1, max, &n) != 0)
+		misuse(what, s);
+	return (unsigned)n;
+}
+
+/* A pack's offsets have 32 bits, and it holds more than a chunk. */
+static uint64_t
+parse_pack_limit(const char *s)
+{
+	uint64_t n;
+
+	if (size_parse(s, &n) != 0 || n < PACK_LIMIT_MIN || n > PACK_LIMIT_MAX)
+		misuse("--pack-limit is 1M to 2G, not ", s);
+	return n;
+}
+
 static void
 parse_args(int argc, char **argv, struct settings *s)
 {
@@ -74,6 +109,9 @@ parse_args(int argc, char **argv, struct settings *s)
 						     NULL, 'l' },
 		{ "no-ssh", no_argument, NULL, 'n' },
 		{ "index", required_argument, NULL, 'i' },
+		{ "pack-limit", required_argument, NULL, 'p' },
+		{ "live-percent", required_argument, NULL, 'L' },
+		{ "checkpoint", required_argument, NULL, 'c' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 } };
@@ -88,6 +126,15 @@ parse_args(int argc, char **argv, struct settings *s)
 			break;
 		case 'n': s->no_ssh = true; break;
 		case 'i': s->index = optarg; break;
+		case 'p': s->pack_limit = parse_pack_limit(optarg); break;
+		case 'L':
+			s->live_percent = parse_number(
+			    optarg, 95, "--live-percent is 1 to 95, not ");
+			break;
+		case 'c':
+			s->checkpoint_s = parse_number(
+			    optarg, 86400, "--checkpoint is 1 to 86400, not ");
+			break;
 		case 'v': s->verbose = true; break;
 		case 'h': fputs(usage_text, stdout); exit(0);
 		case 'V': puts(SERVE_PROGRAM " " SERVE_VERSION); exit(0);
@@ -182,8 +229,10 @@ static int
 daemon_open(struct daemon *d, const struct settings *s, struct err *e)
 {
 	struct store_options so = { .index = s->index,
-		.block_cache = BLOCK_CACHE };
-	struct reclaim_options ro = { .rate = 0 };
+		.block_cache = BLOCK_CACHE,
+		.data_limit = s->pack_limit,
+		.checkpoint_ms = s->checkpoint_s * 1000 };
+	struct reclaim_options ro = { .live_percent = s->live_percent };
 	struct store_format f;
 	int rc;
 

@@ -1,0 +1,352 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What deletes and reclaiming cost, and what else may go on meanwhile; beside
+# restic and borg with the same disks.
+#
+#   tests/bench/cost.sh [BUILD [JSON]]        make bench-cost
+#
+#   DISK_MIB=512 USED_MIB=256   of each VM's disk
+#   DAYS=30                     incremental backups of one of them, 1 % each
+#   OTHERS=10                   other VMs, for the larger repository
+#   RUNS=5                      of each measure; medians count
+#   PEERS="restic borg"         installed by apt where missing
+#   TMPDIR=DIR                  where it works (about 15 GiB)
+#
+# Asserts what is promised of Backstay: the time that a delete takes to give
+# its space back does not depend on how much else there is, and backups keep
+# their pace while space is reclaimed.
+BIN=$(realpath "${1:-build/gcc}") || exit 1
+out=$(realpath -m "${2:-build/bench-cost.json}")
+. "$(dirname "$0")/../e2e/lib.sh"
+set +o noglob
+
+DISK_MIB=${DISK_MIB:-512} USED_MIB=${USED_MIB:-256} DAYS=${DAYS:-30}
+OTHERS=${OTHERS:-10} RUNS=${RUNS:-5} PEERS=${PEERS-restic borg}
+export XDG_CACHE_HOME=$dir/cache RESTIC_PASSWORD=none
+export BORG_BASE_DIR=$dir/borg-base BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
+[ "$DAYS" -ge $((2 * RUNS + 2)) ] || fail "DAYS is less than 2 * RUNS + 2"
+
+declare -A package=([restic]=restic [borg]=borgbackup)
+for it in $PEERS; do
+	command -v "$it" >/dev/null && continue
+	echo "# installing ${package[$it]}"
+	{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+		install --no-install-recommends "${package[$it]}"; } \
+		>"$dir/apt.log" 2>&1 </dev/null ||
+		fail "apt: $(tail -n 3 "$dir/apt.log")"
+done
+
+median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / (b ? b : 1) }'; }
+mib() { echo $(($1 >> 20)); }
+
+declare -a rows=() fields=()
+# say NAME WHAT VALUE UNIT: a line of the table, and a field of the JSON.
+say() {
+	rows+=("$(printf '%-58s %10s %s' "$2" "$3" "$4")")
+	fields+=("\"$1\": $3")
+	echo "  ${rows[-1]}"
+}
+
+# --- the disks
+
+# Used all over, in islands of a MiB; half of the rest of it is holes.
+new_disk() {
+	local at
+
+	rm -f "$1"
+	truncate -s "${DISK_MIB}M" "$1"
+	for ((at = 0; at < USED_MIB / 8; at++)); do
+		put_noise "$1" $(((at * 8 * DISK_MIB / USED_MIB) << 20)) \
+			$((8 << 20)) "$2.$at"
+	done
+}
+
+# 1 % of what is used, in writes of 64 KiB at different places.
+a_day() {
+	local i n=$((USED_MIB * 16 / 100)) slot
+
+	for ((i = 0; i < n; i++)); do
+		slot=$(((i * 37 + $2 * 11) % (USED_MIB * 16)))
+		put_noise "$1" $(((slot / 128 * 128 * DISK_MIB / USED_MIB + \
+			slot % 128) * 65536)) 65536 "day.$2.$i"
+	done
+}
+
+stored() {
+	console status --json >"$dir/status.json" || fail "status"
+	json "$dir/status.json" "j['stored']"
+}
+hwm_kib() { sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$daemon_pid/status"; }
+peer_bytes() { du -sB1 "$1" | cut -f1; }
+
+echo "# a disk of $DISK_MIB MiB, $USED_MIB MiB of it used; $DAYS days;" \
+	"$OTHERS other VMs; medians of $RUNS"
+make_repo "$dir/repo"
+# Small packs, and rewritten as soon as a tenth is dead: so that what a delete
+# frees is on the volume again when `gc --wait` returns.
+tuned=(--pack-limit 16M --live-percent 90)
+start_daemon "${tuned[@]}"
+enroll_agent kvm01
+restic_repo=$dir/restic borg_repo=$dir/borg
+for it in $PEERS; do
+	case $it in
+	restic) restic init -q -r "$restic_repo" >"$dir/log" 2>&1 ;;
+	borg) borg init -e none "$borg_repo" >"$dir/log" 2>&1 ;;
+	esac || fail "$it: $(cat "$dir/log")"
+done
+
+# to_peers NAME FILE: the same content, as a backup of that name.
+to_peers() {
+	local it
+
+	for it in $PEERS; do
+		case $it in
+		restic) restic backup -q -r "$restic_repo" --host vm \
+			--tag "$1" "$2" ;;
+		borg) borg create --sparse -C lz4 "$borg_repo::$1" "$2" ;;
+		esac >"$dir/log" 2>&1 || fail "$it: $(cat "$dir/log")"
+	done
+}
+
+new_disk "$dir/db" db
+declare -a days=()
+for ((day = 0; day <= DAYS; day++)); do
+	[ $day = 0 ] || a_day "$dir/db" $day
+	backup kvm01 db --disk "vda=raw:$dir/db"
+	days+=("$(json "$dir/backup.json" 'j["backup"]')")
+	to_peers "db.$day" "$dir/db"
+done
+console gc --wait >/dev/null || fail "gc"
+
+next_day=1
+# ours SIZE: deletes RUNS days; the time until their space is there again.
+ours() {
+	local i t0 t1 before after
+	local -a asked=() took=() freed=()
+
+	stop_daemon
+	start_daemon "${tuned[@]}"
+	console gc --wait >/dev/null || fail "gc"
+	for ((i = 0; i < RUNS; i++)); do
+		before=$(stored)
+		t0=$(now_ms)
+		console delete "${days[$next_day]}" >"$dir/delete.out" 2>&1 ||
+			fail "delete: $(cat "$dir/delete.out")"
+		t1=$(now_ms)
+		console gc --wait >/dev/null || fail "gc"
+		took+=($(($(now_ms) - t0)))
+		asked+=($((t1 - t0)))
+		after=$(stored)
+		freed+=($(((before - after) >> 10)))
+		next_day=$((next_day + 2))
+	done
+	say "backstay_$1_stored_mib" "Backstay, $1: stored" "$(mib "$after")" MiB
+	say "backstay_$1_delete_ms" "Backstay, $1: delete one day" \
+		"$(median "${asked[@]}")" ms
+	say "backstay_$1_space_ms" "Backstay, $1: delete, until its space is back" \
+		"$(median "${took[@]}")" ms
+	say "backstay_$1_freed_kib" "Backstay, $1: space that came back" \
+		"$(median "${freed[@]}")" KiB
+	say "backstay_$1_hwm_kib" "Backstay, $1: most memory of the daemon" \
+		"$(hwm_kib)" KiB
+	space_ms=$(median "${took[@]}")
+	hwm=$(hwm_kib)
+}
+
+# theirs PEER SIZE FIRST-DAY: the same with a peer.
+theirs() {
+	local i day=$3 t0 id before after
+	local -a took=() freed=()
+
+	for ((i = 0; i < RUNS; i++)); do
+		before=$(peer_bytes "$dir/$1")
+		t0=$(now_ms)
+		case $1 in
+		restic)
+			id=$(restic -r "$restic_repo" snapshots --json \
+				--tag "db.$day" | "$PYTHON" -c 'import json, sys
+print(json.load(sys.stdin)[0]["id"])') || fail "restic: no snapshot db.$day"
+			t0=$(now_ms)
+			# All that is unused, as above.
+			restic -r "$restic_repo" forget "$id" --prune \
+				--max-unused 0
+			;;
+		borg)
+			borg delete "$borg_repo::db.$day" &&
+				borg compact --threshold 0 "$borg_repo"
+			;;
+		esac >"$dir/log" 2>&1 || fail "$1: $(cat "$dir/log")"
+		took+=($(($(now_ms) - t0)))
+		after=$(peer_bytes "$dir/$1")
+		freed+=($(((before - after) >> 10)))
+		day=$((day + 2))
+	done
+	say "$1_$2_space_ms" "$1, $2: delete, until its space is back" \
+		"$(median "${took[@]}")" ms
+	say "$1_$2_freed_kib" "$1, $2: space that came back" \
+		"$(median "${freed[@]}")" KiB
+}
+
+ours small
+small_ms=$space_ms small_hwm=$hwm
+for it in $PEERS; do
+	theirs "$it" small 1
+done
+
+for ((i = 1; i <= OTHERS; i++)); do
+	new_disk "$dir/other" "other.$i"
+	backup kvm01 "other$i" --disk "vda=raw:$dir/other"
+	to_peers "other.$i" "$dir/other"
+done
+rm "$dir/other"
+ours large
+large_ms=$space_ms large_hwm=$hwm
+for it in $PEERS; do
+	theirs "$it" large $((1 + 2 * RUNS))
+done
+say cost_ratio "Backstay: large to small" "$(ratio "$large_ms" "$small_ms")" \
+	"(at most 1.5)"
+say hwm_ratio "Backstay: memory, large to small" \
+	"$(ratio "$large_hwm" "$small_hwm")" ""
+
+# --- a backup during it
+
+# meanwhile PEER COMMAND...: runs it, and tries small backups until it is over.
+head -c 100000 /dev/urandom >"$dir/small"
+truncate -s 1M "$dir/small"
+meanwhile() {
+	local it=$1 pid ok=0 no=0 status=0 n=0
+
+	shift
+	"$@" >"$dir/during.log" 2>&1 &
+	pid=$!
+	pids+=("$pid")
+	# Until it is really at it.
+	case $it in
+	restic) wait_for 10 lock_or_gone "$pid" "$restic_repo/locks" ;;
+	borg) wait_for 10 lock_or_gone "$pid" "$borg_repo/lock.exclusive" ;;
+	esac
+	while alive "$pid"; do
+		n=$((n + 1))
+		put_noise "$dir/small" 0 65536 "$it.$n"
+		case $it in
+		restic) restic backup -q -r "$restic_repo" --host vm "$dir/small" ;;
+		borg) borg create --lock-wait 0 "$borg_repo::during.$n" \
+			"$dir/small" ;;
+		backstay) agent kvm01 backup -q small --disk \
+			"vda=raw:$dir/small" ;;
+		esac >"$dir/log" 2>&1 && status=0 || status=$?
+		# What ended behind it does not tell.
+		alive "$pid" || break
+		if [ $status = 0 ]; then ok=$((ok + 1)); else
+			no=$((no + 1))
+			head -n 1 "$dir/log" >"$dir/refusal.$it"
+		fi
+	done
+	wait "$pid" || fail "$it: $(cat "$dir/during.log")"
+	forget "$pid"
+	say "${it}_meanwhile_done" "$it: backups done while space is reclaimed" \
+		"$ok" ""
+	say "${it}_meanwhile_refused" "$it: backups refused meanwhile" "$no" ""
+	[ ! -s "$dir/refusal.$it" ] || echo "#   $(cat "$dir/refusal.$it")"
+	done_meanwhile=$ok refused_meanwhile=$no
+}
+lock_or_gone() { gone "$1" || [ -n "$(ls -A "$2" 2>/dev/null)" ]; }
+
+# A whole VM goes, so that there is something to do.
+our_prune() {
+	console delete other1@latest && console gc --wait
+}
+restic_prune() {
+	restic -r "$restic_repo" forget --tag other.1 --keep-last 1 --host none
+	id=$(restic -r "$restic_repo" snapshots --json --tag other.1 |
+		"$PYTHON" -c 'import json, sys
+print(json.load(sys.stdin)[0]["id"])')
+	restic -r "$restic_repo" forget "$id" --prune --max-unused 0
+}
+borg_prune() {
+	borg delete "$borg_repo::other.1" &&
+		borg compact --threshold 0 "$borg_repo"
+}
+meanwhile backstay our_prune
+[ "$refused_meanwhile" = 0 ] || fail "a backup was refused: $(cat "$dir/log")"
+[ "$done_meanwhile" -gt 0 ] || echo "# it was over before a backup was"
+for it in $PEERS; do
+	meanwhile "$it" "${it}_prune"
+done
+
+# --- ingest beside reclaiming
+
+# Packs that are 60 % dead, all through the ingest.
+junk() {
+	local i
+
+	new_disk "$dir/junk" "junk.$1"
+	backup kvm01 junk --disk "vda=raw:$dir/junk"
+	for ((i = 0; i < USED_MIB / 8; i++)); do
+		put_noise "$dir/junk" \
+			$(((i * 8 * DISK_MIB / USED_MIB) << 20)) \
+			$((5 << 20)) "junk.$1.$i.again"
+	done
+	backup kvm01 junk --disk "vda=raw:$dir/junk"
+	console delete junk@-1 >/dev/null || fail "delete of junk"
+}
+copied() {
+	console gc status --json >"$dir/gc.json" || fail "gc status"
+	json "$dir/gc.json" "j['copied']"
+}
+
+declare -a alone=() beside=() moved=()
+for ((run = 0; run < 2 * RUNS; run++)); do
+	console gc pause >/dev/null || fail "gc pause"
+	junk "$run"
+	new_disk "$dir/in" "in.$run"
+	sync "$dir/in"
+	was=$(copied)
+	# In turns, and the first of a pair in turns too.
+	mode=$(((run + run / 2) % 2))
+	[ $mode = 0 ] || console gc resume >/dev/null || fail "gc resume"
+	t0=$(now_ms)
+	backup kvm01 in --disk "vda=raw:$dir/in" --full
+	ms=$(($(now_ms) - t0))
+	if [ $mode = 1 ]; then
+		beside+=($((USED_MIB * 1000 / ms)))
+		moved+=($((($(copied) - was) >> 20)))
+	else
+		alone+=($((USED_MIB * 1000 / ms)))
+	fi
+	console gc resume >/dev/null || fail "gc resume"
+	console delete in@latest >/dev/null || fail "delete"
+	console gc --wait >/dev/null || fail "gc"
+done
+say ingest_alone "Backstay: ingest of new data" "$(median "${alone[@]}")" MiB/s
+say ingest_beside "Backstay: the same while space is reclaimed" \
+	"$(median "${beside[@]}")" MiB/s
+say ingest_moved "Backstay: what was rewritten meanwhile" \
+	"$(median "${moved[@]}")" MiB
+say ingest_ratio "Backstay: beside to alone" \
+	"$(ratio "$(median "${beside[@]}")" "$(median "${alone[@]}")")" \
+	"(at least 0.85)"
+
+stop_daemon
+check_store
+mkdir -p "$(dirname "$out")"
+{
+	printf '{"disk_mib": %d, "used_mib": %d, "days": %d, "others": %d, "runs": %d' \
+		"$DISK_MIB" "$USED_MIB" "$DAYS" "$OTHERS" "$RUNS"
+	printf ', %s' "${fields[@]}"
+	printf '}\n'
+} >"$out"
+echo
+printf '%s\n' "${rows[@]}"
+echo "# also in $out"
+
+[ "$(awk -v a="$large_ms" -v b="$small_ms" 'BEGIN { print a <= 1.5 * b }')" = 1 ] ||
+	fail "a delete costs more in a larger repository: $large_ms ms, $small_ms ms"
+ok "a delete's cost does not depend on what else there is"
+[ "$(awk -v a="$(median "${beside[@]}")" -v b="$(median "${alone[@]}")" \
+	'BEGIN { print a >= 0.85 * b }')" = 1 ] ||
+	fail "backups are slowed down by reclaiming"
+ok "backups keep their pace while space is reclaimed"
