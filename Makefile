@@ -68,6 +68,7 @@ UNIT_SRC := $(wildcard tests/unit/test_*.c)
 FIXTURE_SRC := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
 E2E_SRC := $(wildcard tests/e2e/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+CRASH_SRC := $(wildcard tests/crash/*.c)
 ALL_SRC := $(PROTO_SRC) $(REPO_SRC) repo/daemon.c $(CONSOLE_SRC) \
 	$(AGENT_SRC) $(AGENT_CMD_SRC) $(UNIT_SRC) $(FIXTURE_SRC) $(E2E_SRC) \
 	$(FUZZ_SRC)
@@ -127,8 +128,17 @@ $(E2E_PROGRAMS): $(B)/%: $(B)/tests/e2e/%.o $(TEST_LIBS)
 	$(call link)
 $(FUZZERS): $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(TEST_LIBS)
 	$(call link,-fsanitize=fuzzer)
+# Programs of tests/crash, with FAULT=1: each of the two has the rest.
+CRASH_COMMON := $(filter-out tests/crash/crash.c tests/crash/races.c \
+	tests/crash/examine.c,$(CRASH_SRC))
+CRASHERS := $(patsubst %,$(B)/crash/%,$(basename $(notdir \
+	$(filter-out $(CRASH_COMMON),$(CRASH_SRC)))))
+$(CRASHERS): $(B)/crash/%: $(B)/tests/crash/%.o $(call objs,$(CRASH_COMMON)) \
+		$(B)/librepo.a $(B)/libproto.a
+	$(call link,-lcmocka)
 
-.PHONY: units test-programs fuzzers
+.PHONY: units test-programs fuzzers crashers
+crashers: $(CRASHERS)
 units: $(UNITS)
 test-programs: $(PROGRAMS) $(UNITS) $(E2E_PROGRAMS)
 fuzzers: $(FUZZERS)

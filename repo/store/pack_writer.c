@@ -23,7 +23,9 @@ pack_writer_new(struct pack_set *s, enum pack_type type, uint32_t domain)
 	w->set = s;
 	w->type = type;
 	w->domain = domain;
-	w->limit = type == PACK_META ? PACK_META_LIMIT : s->o.data_limit;
+	w->limit = s->o.data_limit;
+	if (type == PACK_META && w->limit > PACK_META_LIMIT)
+		w->limit = PACK_META_LIMIT;
 	w->ncopies = type == PACK_META ? 2 : 1;
 	pthread_mutex_init(&w->mu, NULL);
 	TAILQ_INIT(&w->full);

@@ -136,6 +136,8 @@ store_open(const char *dir, const struct store_options *o,
 	rc = volume_dir_open(s->dirfd, &s->volume, e);
 	if (rc != 0)
 		goto err_lock;
+	if (o->wrap != NULL)
+		s->volume = o->wrap(o->wrap_arg, s->volume);
 	memcpy(po.uuid, s->format.uuid, sizeof(po.uuid));
 	po.chunk_size = s->format.chunk_size;
 	po.reserve = reserve_default(s->volume);

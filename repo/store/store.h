@@ -23,15 +23,20 @@ struct store_format {
 	uint64_t created;     /* a note */
 };
 
+struct volume;
+
 struct store_options {
 	/* Bytes a data pack may reach; 0: 512 MiB, or 5 % of the volume. */
 	uint64_t data_limit;
 	/* Bytes that ingest leaves free; 0: as many. */
 	uint64_t reserve;
-	uint64_t block_cache; /* of the index; 0: default */
-	unsigned batch_ms;    /* a batch closes after; 0: 2000 */
+	uint64_t block_cache;   /* of the index; 0: default */
+	unsigned batch_ms;      /* a batch closes after; 0: 2000 */
 	unsigned checkpoint_ms; /* a checkpoint is due after; 0: 60000 */
-	const char *index;    /* folder of the index; NULL: REPO/index */
+	const char *index;      /* folder of the index; NULL: REPO/index */
+	/* Of tests: what stands between the store and its packs; or NULL. */
+	struct volume *(*wrap)(void *arg, struct volume *v);
+	void *wrap_arg;
 };
 
 struct store;

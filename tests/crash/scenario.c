@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/crash/scenario.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "proto/base/fault.h"
+
+const char *
+scenario_left_name(enum scenario_left left)
+{
+	static const char *const names[LEFT_WAYS] = { "committing", "unsynced",
+		"dead", "poisoned" };
+
+	return names[left];
+}
+
+static void
+must(int rc, const char *what)
+{
+	if (rc != 0)
+		world_wrong("%s: %s", what, err_name(rc));
+}
+
+void
+scenario_prepare(struct world *w, enum scenario_left left)
+{
+	static struct manifest a, b, c;
+	struct store_session *x;
+	struct err e = { 0 };
+
+	must(store_init(w->dir, CHUNK_SIZE_MIN, false, &e), "init");
+	must(world_open(w), "open");
+	must(world_backup(w, "a", 0, 60, NULL, &a), "backup");
+	must(world_backup(w, "b", 30, 60, NULL, &b), "backup");
+	must(world_backup(w, "a", 40, 150, NULL, &c), "backup");
+	must(world_delete(w, &a), "delete");
+	if (left == LEFT_DEAD)
+		fault_arm("pack.forgotten=cut");
+	must(world_gc(w), "gc");
+	must(world_backup(w, "b", 70, 50, NULL, &a), "backup");
+	must(store_begin(w->store, 0, &x, &e), "begin");
+	for (uint32_t i = 500; i < 520; i++)
+		must(world_put(w, x, i, CHUNK_SIZE_MIN), "put");
+	if (left == LEFT_POISONED) {
+		fault_arm("pack.sync:2=eio,batch.published:2=cut");
+		(void)world_commit(w, x, "a", 500, 40, &b, NULL);
+		store_end(x);
+		(void)world_backup(w, "a", 520, 40, NULL, NULL);
+		(void)world_backup(w, "a", 540, 40, NULL, NULL);
+	} else {
+		fault_arm(left == LEFT_UNSYNCED ? "batch.swapped=cut"
+						: "batch.write=cut");
+		(void)world_commit(w, x, "a", 500, 40, &b, NULL);
+	}
+	world_wrong("it was to be killed");
+}
+
+/* A backup that takes its time: three checkpoints, each in place of the one
+ * before, then the commit. */
+static void
+long_backup(struct world *w)
+{
+	static struct manifest part[3];
+	const struct manifest *last = NULL;
+	struct store_session *x;
+	struct err e;
+
+	if (store_begin(w->store, 0, &x, &e) != 0)
+		return;
+	for (uint32_t k = 0; k < 3; k++) {
+		for (uint32_t i = 0; i < 20; i++)
+			(void)world_put(w, x, 800 + 20 * k + i, CHUNK_SIZE_MIN);
+		if (world_checkpoint(w, x, last, &part[k]) == 0)
+			last = &part[k];
+	}
+	(void)world_commit(w, x, "long", 800, 70, last, NULL);
+	store_end(x);
+}
+
+static const struct manifest *
+oldest(struct world *w)
+{
+	return w->ntold > 0 ? &w->told[0] : NULL;
+}
+
+/* What was hit once goes on to work. */
+static void
+works_again(struct world *w)
+{
+	static struct manifest m;
+	int rc = ERR_SYS;
+
+	for (int i = 0; rc != 0 && i < 3; i++)
+		rc = world_backup(w, "last", 300, 40, NULL, &m);
+	must(rc, "a backup once nothing fails any more");
+	must(world_delete(w, &m), "a delete once nothing fails any more");
+	world_close(w);
+	if (world_open(w) != 0)
+		_exit(WORLD_CANNOT_OPEN);
+}
+
+void
+scenario_run(struct world *w)
+{
+	static struct manifest a, b, c;
+	bool had_a, had_b;
+
+	if (world_open(w) != 0)
+		_exit(WORLD_CANNOT_OPEN);
+	had_a = world_backup(w, "a", 10, 150, NULL, &a) == 0;
+	long_backup(w);
+	had_b = world_backup(w, "b", 120, 60, had_a ? &a : NULL, &b) == 0;
+	if (oldest(w) != NULL)
+		(void)world_delete(w, oldest(w));
+	(void)world_gc(w);
+	if (had_b && world_hide(w, &b) == 0) {
+		(void)world_backup(w, "b", 130, 60, NULL, &c);
+		(void)world_delete_hidden(w, &b);
+	}
+	(void)world_gc(w);
+	world_close(w);
+	if (world_open(w) != 0)
+		_exit(WORLD_CANNOT_OPEN);
+	if (world_backup(w, "a", 0, 40, NULL, &a) == 0)
+		(void)world_delete(w, &a);
+	for (unsigned i = 0; i < w->ntold && i < 2; i++)
+		(void)world_delete(w, &w->told[i]);
+	(void)world_gc(w);
+	world_close(w);
+	if (world_rebuild(w) != 0)
+		(void)world_rebuild(w);
+	if (world_open(w) != 0)
+		_exit(WORLD_CANNOT_OPEN);
+	(void)world_backup(w, "b", 20, 50, NULL, &b);
+	(void)world_gc(w);
+	works_again(w);
+	world_close(w);
+	_exit(0);
+}
