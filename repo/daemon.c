@@ -17,9 +17,14 @@
 #include "proto/base/log.h"
 #include "proto/lane_ssh.h"
 #include "repo/serve/listener.h"
+#include "repo/serve/tender.h"
+#include "repo/serve/verify.h"
 
 enum {
-	STOP_MS = 9000, /* of the ten seconds that a stop may take */
+	STOP_MS = 9000,    /* of the ten seconds that a stop may take */
+	PARTIAL_MS = 4000, /* for what interrupted backups have stored */
+	KEEP_INCOMPLETE_H = 24,
+	KEEP_INCOMPLETE_MAX_H = 24 * 365,
 	BLOCK_CACHE = 32 << 20,
 	PACK_LIMIT_MIN = 1 << 20,
 	JOINED_READ = 8 << 20 /* of each lane, by the store */
@@ -28,6 +33,7 @@ enum {
 static const char usage_text[] =
     "usage: backstayd REPO [--listen ADDR:PORT]... [--no-ssh] [--index DIR]\n"
     "                 [--pack-limit SIZE] [--live-percent N] [--checkpoint S]\n"
+    "                 [--keep-incomplete HOURS] [--scrub-interval DAYS]\n"
     "                 [--verbose]\n"
     "       backstayd --help | --version\n"
     "\n"
@@ -48,6 +54,10 @@ static const char usage_text[] =
     "                      (50): more saves space and costs writing\n"
     "  --checkpoint S      seconds after which a backup that is interrupted\n"
     "                      does not begin anew (60)\n"
+    "  --keep-incomplete HOURS   how long an interrupted backup may be taken\n"
+    "                      up again without sending what is stored (24)\n"
+    "  --scrub-interval DAYS     all that is stored is read and checked so\n"
+    "                      often (30); 0: only when told to\n"
     "  --verbose           log every lane and chunk\n";
 
 #define PACK_LIMIT_MAX ((uint64_t)2 << 30)
@@ -62,6 +72,8 @@ struct settings {
 	uint64_t pack_limit;   /* 0: the store's default */
 	unsigned live_percent; /* 0: the reclaimer's default */
 	unsigned checkpoint_s; /* 0: the store's default */
+	uint64_t keep_incomplete_h;
+	uint64_t scrub_days;
 };
 
 /* All that is opened, in this order. */
@@ -73,6 +85,8 @@ struct daemon {
 	char *fingerprint;
 	struct listener *listener;
 };
+
+enum { SCRUB_INTERVAL_MAX_D = 3650 };
 
 static void
 misuse(const char *what, const char *which)
@@ -112,6 +126,8 @@ parse_args(int argc, char **argv, struct settings *s)
 		{ "pack-limit", required_argument, NULL, 'p' },
 		{ "live-percent", required_argument, NULL, 'L' },
 		{ "checkpoint", required_argument, NULL, 'c' },
+		{ "keep-incomplete", required_argument, NULL, 'k' },
+		{ "scrub-interval", required_argument, NULL, 's' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 } };
@@ -138,6 +154,13 @@ parse_args(int argc, char **argv, struct settings *s)
 		case 'v': s->verbose = true; break;
 		case 'h': fputs(usage_text, stdout); exit(0);
 		case 'V': puts(SERVE_PROGRAM " " SERVE_VERSION); exit(0);
+		case 's':
+			if (number_parse(optarg, 0, SCRUB_INTERVAL_MAX_D,
+				&s->scrub_days) != 0)
+				misuse("--scrub-interval is a number of "
+				       "days, not ",
+				    optarg);
+			break;
 		default: misuse("see the options below", "");
 		}
 	}
@@ -226,6 +249,20 @@ open_folders(struct daemon *d, const char *dir, struct err *e)
 }
 
 static int
+scrub_key(
+    void *arg, uint32_t domain, uint8_t key[HASH_KEY_LEN], bool *keyed)
+{
+	struct domain d;
+	int rc = domains_get(arg, domain, &d, NULL);
+
+	*keyed = rc == 0 && d.keyed;
+	if (*keyed)
+		memcpy(key, d.key, HASH_KEY_LEN);
+	explicit_bzero(&d, sizeof(d));
+	return rc;
+}
+
+static int
 daemon_open(struct daemon *d, const struct settings *s, struct err *e)
 {
 	struct store_options so = { .index = s->index,
@@ -260,13 +297,28 @@ daemon_open(struct daemon *d, const struct settings *s, struct err *e)
 		return rc;
 	rc = reclaimer_start(d->srv.store, &ro, &d->srv.reclaimer);
 	if (rc != 0)
-		err_set(e, rc, "%s: the reclaimer could not start", s->dir);
+		return err_set(
+		    e, rc, "%s: the reclaimer could not start", s->dir);
+	rc = scrubber_start(d->srv.store,
+	    &(struct scrub_options){ .interval_s = s->scrub_days * 86400,
+		.key = scrub_key,
+		.arg = d->srv.domains },
+	    &d->srv.scrubber);
+	if (rc != 0)
+		return err_set(e, rc, "%s: scrub could not start", s->dir);
+	d->srv.verifiers = verifiers_new();
+	rc = tender_start(&d->srv, &d->tender);
+	if (rc != 0)
+		err_set(e, rc, "%s: a thread could not start", s->dir);
 	return rc;
 }
 
 static void
 daemon_close(struct daemon *d)
 {
+	tender_stop(d->tender);
+	verifiers_free(d->srv.verifiers);
+	scrubber_stop(d->srv.scrubber);
 	reclaimer_stop(d->srv.reclaimer);
 	store_close(d->srv.store);
 	jobs_free(d->srv.jobs);
@@ -343,7 +395,8 @@ stop(struct daemon *d)
 int
 main(int argc, char **argv)
 {
-	struct settings s = { .dir = NULL };
+	struct settings s = { .keep_incomplete_h = KEEP_INCOMPLETE_H,
+		.scrub_days = SCRUB_INTERVAL_DAYS };
 	struct daemon d = { .dirfd = -1, .keysfd = -1 };
 	struct listener_options lo;
 	struct catalog_totals t;

@@ -70,6 +70,36 @@ begin_ask(const struct backup *b, const struct backup_options *o)
 	return ask;
 }
 
+/* Slices that the store has no sound copy of any more. */
+static int
+read_damaged(struct backup_volume *v, const json_t *list, struct err *e)
+{
+	uint64_t end = 0;
+	const json_t *j;
+	size_t i;
+
+	if (list == NULL)
+		return 0;
+	v->damaged = xcalloc(json_array_size(list), sizeof(*v->damaged));
+	json_array_foreach(list, i, j)
+	{
+		json_int_t first = json_integer_value(json_array_get(j, 0));
+		json_int_t n = json_integer_value(json_array_get(j, 1));
+		struct slice_run *r = &v->damaged[i];
+
+		if (first < 0 || n <= 0 || (uint64_t)first < end ||
+		    (uint64_t)first > VOLUME_SIZE_MAX ||
+		    (uint64_t)n > VOLUME_SIZE_MAX)
+			return err_set(
+			    e, ERR_PROTO, "\"damaged\" holds no runs in order");
+		r->first = (uint64_t)first;
+		r->n = (uint64_t)n;
+		end = r->first + r->n;
+		v->ndamaged++;
+	}
+	return 0;
+}
+
 /* What to compare each volume with. */
 static int
 read_parent(
@@ -96,6 +126,9 @@ read_parent(
 		rc = json_get_u64(j, "size", &size, e);
 		if (rc == 0)
 			rc = json_get_hex(j, "root", root.b, ID_LEN, e);
+		if (rc == 0)
+			rc = read_damaged(
+			    &b->volume[i], json_object_get(j, "damaged"), e);
 		if (rc != 0 || id_is_hole(&root))
 			continue;
 		n = chunk_nslices(size, b->chunk_size);
@@ -171,6 +204,7 @@ static void
 close_volumes(struct backup *b)
 {
 	for (unsigned i = 0; i < b->nvolumes; i++) {
+		free(b->volume[i].damaged);
 		tree_free(b->volume[i].tree);
 		source_close(b->volume[i].source);
 	}

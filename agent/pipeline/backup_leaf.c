@@ -51,6 +51,40 @@ leaf_bytes(const struct backup *b, unsigned volume, uint64_t leaf, uint64_t n)
 	return n == 0 ? 0 : (to < size ? to : size) - from;
 }
 
+/* The first run that ends behind ${slice}. */
+static size_t
+find_run(const struct backup_volume *v, uint64_t slice)
+{
+	size_t from = 0, to = v->ndamaged;
+
+	while (from < to) {
+		size_t mid = from + (to - from) / 2;
+
+		if (v->damaged[mid].first + v->damaged[mid].n > slice)
+			to = mid;
+		else
+			from = mid + 1;
+	}
+	return from;
+}
+
+static void
+mark_damaged(struct leaf *l, const struct backup_volume *v)
+{
+	for (size_t i = find_run(v, l->first); i < v->ndamaged; i++) {
+		const struct slice_run *r = &v->damaged[i];
+		uint64_t from = r->first > l->first ? r->first - l->first : 0;
+		uint64_t to = r->first + r->n - l->first;
+
+		for (; from < to && from < l->n; from++) {
+			l->damaged[from / 8] |= (uint8_t)(1u << from % 8);
+			l->any_damaged = true;
+		}
+		if (to >= l->n)
+			break;
+	}
+}
+
 void
 leaf_init(
     struct leaf *l, const struct backup *b, unsigned volume, uint64_t index)
@@ -64,6 +98,7 @@ leaf_init(
 	l->first = index * NODE_FANOUT;
 	left = b->volume[volume].nslices - l->first;
 	l->n = left < NODE_FANOUT ? (unsigned)left : NODE_FANOUT;
+	mark_damaged(l, &b->volume[volume]);
 }
 
 uint32_t
@@ -142,6 +177,12 @@ is_forced(const struct leaf *l, unsigned slice)
 	return (l->force[slice / 8] & 1u << slice % 8) != 0;
 }
 
+static bool
+is_damaged(const struct leaf *l, unsigned slice)
+{
+	return (l->damaged[slice / 8] & 1u << slice % 8) != 0;
+}
+
 static enum slice_kind
 find_kind(const struct leaf *l, unsigned slice)
 {
@@ -150,7 +191,7 @@ find_kind(const struct leaf *l, unsigned slice)
 	if (id_is_hole(id))
 		return SLICE_HOLE;
 	if (l->parent_state == PARENT_KNOWN && !is_forced(l, slice) &&
-	    id_equal(id, &l->parent.child[slice]))
+	    !is_damaged(l, slice) && id_equal(id, &l->parent.child[slice]))
 		return SLICE_PARENT;
 	/* 128 of them: a table would cost more than it saves. */
 	for (unsigned i = 0; i < slice; i++)
@@ -176,8 +217,8 @@ complete(struct window *w, const struct backup *b, struct hasher *h)
 	l->node.tail = l->node.n == l->n &&
 	    window_slice_len(w, b, w->n - 1) < b->chunk_size;
 	hasher_node(h, body, node_print(&l->node, body), &l->id);
-	w->reuse = l->attempt == 0 && l->parent_state == PARENT_KNOWN &&
-	    id_equal(&l->id, &l->parent_id);
+	w->reuse = l->attempt == 0 && !l->any_damaged &&
+	    l->parent_state == PARENT_KNOWN && id_equal(&l->id, &l->parent_id);
 }
 
 int

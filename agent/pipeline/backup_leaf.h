@@ -14,13 +14,20 @@
 
 enum { BACKUP_WINDOW = 8 << 20 /* read at once, and so a buffer's size */ };
 
+struct slice_run {
+	uint64_t first;
+	uint64_t n;
+};
+
 /* All set before the lanes start, but for what trees do themselves. */
 struct backup_volume {
 	const char *name;
 	struct source *source;
 	uint64_t nslices;
 	struct tree *tree;
-	uint64_t parent_nleaves; /* 0: no parent to compare with */
+	uint64_t parent_nleaves;   /* 0: no parent to compare with */
+	struct slice_run *damaged; /* of the parent: in order, apart */
+	size_t ndamaged;
 };
 
 struct backup {
@@ -47,6 +54,9 @@ struct leaf {
 	unsigned attempt; /* of sending it */
 	uint8_t
 	    force[NODE_FANOUT / 8]; /* slices the store turned out to lack */
+	bool any_damaged;
+	uint8_t damaged[NODE_FANOUT / 8]; /* in the store: ask, though the
+					     parent has the same */
 	enum parent_state parent_state;
 	struct node parent; /* what is at its place in the parent */
 	struct id parent_id;

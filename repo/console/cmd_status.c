@@ -4,6 +4,7 @@
 
 #include "proto/name.h"
 #include "repo/console/console.h"
+#include "repo/console/damage.h"
 
 static void
 line(const json_t *a, const char *what, const char *key, const char *note)
@@ -57,6 +58,7 @@ print(const json_t *a)
 	    size_print(answer_u64(a, "chunk_size"), text));
 	printf("%-12s%12s\n\n", "shared by", answer_str(a, "dedup"));
 	console_print_reclaim(json_object_get(a, "reclaim"));
+	damage_print(json_object_get(a, "damage"));
 }
 
 int

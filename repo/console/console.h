@@ -41,6 +41,8 @@ int cmd_status(struct console *c, int argc, char **argv);
 int cmd_jobs(struct console *c, int argc, char **argv);
 int cmd_restore(struct console *c, int argc, char **argv);
 int cmd_fsck(struct console *c, int argc, char **argv);
+int cmd_verify(struct console *c, int argc, char **argv);
+int cmd_scrub(struct console *c, int argc, char **argv);
 int cmd_delete(struct console *c, int argc, char **argv);
 int cmd_gc(struct console *c, int argc, char **argv);
 int cmd_hold(struct console *c, int argc, char **argv);

@@ -89,6 +89,26 @@ static const struct command commands[] = {
 	    "  --for TIME    90s, 30m, 2h (default: 1h), at most 30d\n"
 	    "  --release     end it\n",
 	    cmd_hold },
+	{ "verify",
+	    "[VM@BACKUP]... [--json] [--quiet]\n"
+	    "       backstay verify --damage [--json]",
+	    "read backups back and check all of them",
+	    "Of all backups where none is named; what backups share is read\n"
+	    "once.  Ends with 3 where something is damaged.\n"
+	    "\n"
+	    "  --damage        read nothing: which backups are hit by damage\n"
+	    "                  that is known already\n"
+	    "  -q, --quiet     no progress\n",
+	    cmd_verify },
+	{ "scrub", "[start|pause|resume|status] [--rate RATE] [--json]",
+	    "read all that is stored, slowly, in the background",
+	    "It is done by itself every 30 days (`backstayd "
+	    "--scrub-interval`).\n"
+	    "`status`, also where nothing is said, ends with 3 while something\n"
+	    "is damaged.\n"
+	    "\n"
+	    "  --rate RATE     read at most so many bytes a second (50M)\n",
+	    cmd_scrub },
 	{ "fsck", "[--rebuild-index] [--data] [--index DIR] [--json]",
 	    "check packs and index against each other",
 	    "The daemon must not run.  Counts every reference anew, from the\n"

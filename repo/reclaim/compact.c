@@ -122,9 +122,11 @@ copy(struct compacting *c, const struct record *r, const struct place *from)
 
 	rc = pack_read(c->s->packs, from, r->kind, &r->id, &c->payload);
 	if (rc == ERR_CORRUPT || rc == ERR_NOENT) {
-		/* Damage: scrub and reads tell of it.  The pack stays. */
+		/* Damage: the pack stays for as long as it is named. */
 		log_error("pack %08x at %u: damaged, not moved", from->pack,
 		    from->off);
+		if (r->kind == RECORD_CHUNK || r->kind == RECORD_NODE)
+			ledger_damaged(c->s->ledger, &r->id, from);
 		return 0;
 	}
 	if (rc != 0)
@@ -208,7 +210,8 @@ see_record(void *arg, const struct record *r, const struct place *at,
 		break;
 	default:
 		rc = index_get(c->s->index, &r->id, &x);
-		if (rc == 0 && names(&x.place, at))
+		if (rc == 0 && names(&x.place, at) &&
+		    (x.flags & INDEX_DAMAGED) == 0)
 			return copy(c, r, at);
 		break;
 	}

@@ -4,9 +4,14 @@
 
 #include "proto/base/json.h"
 #include "proto/base/log.h"
-#include "repo/serve/session.h"
+#include "repo/serve/partial.h"
+#include "repo/serve/damage.h"
+#include "repo/serve/verify.h"
 
-enum { LIST_MAX = 1000 };
+enum {
+	LIST_MAX = 1000,
+	STATUS_DAMAGE_MS = 5000 /* to look for what is hit */
+};
 
 /* The first line of the protocol: who is who. */
 static int
@@ -300,6 +305,9 @@ op_status(struct session *s, const json_t *q, json_t *a, struct err *e)
 	json_set_u64(a, "vms", t.nvms);
 	json_set_u64(a, "incomplete", t.nincomplete);
 	json_object_set_new(a, "reclaim", gc_to_json(s->srv));
+	json_object_set_new(a, "scrub", scrub_to_json(s->srv));
+	json_object_set_new(
+	    a, "damage", damage_to_json(s->srv, STATUS_DAMAGE_MS));
 	json_set_u64(a, "avail", json_bound(st.avail));
 	json_set_u64(a, "total", json_bound(st.total));
 	json_set_str(a, "since", time_print(s->srv->since, since));
@@ -335,6 +343,10 @@ static const struct op {
 	{ "jobs", ROLE_ADMIN, op_jobs },
 	{ "delete", ROLE_DELETE, delete_backups },
 	{ "gc", ROLE_ADMIN, gc_call },
+	{ "verify", ROLE_ADMIN, verify_call },
+	{ "verified", ROLE_ADMIN, verified_call },
+	{ "damage", ROLE_ADMIN, damage_call },
+	{ "scrub", ROLE_ADMIN, scrub_call },
 	{ "hold", ROLE_ADMIN, hold_call },
 };
 

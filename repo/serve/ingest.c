@@ -7,8 +7,11 @@
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
-#include "repo/serve/session.h"
+#include "repo/serve/leaving.h"
+#include "repo/serve/damage.h"
 #include "repo/store/record.h"
+
+enum { PARENT_DAMAGE_MS = 30000 };
 
 /* So that sums of sizes stay whole numbers in JSON and in 64 bits. */
 #define TOTAL_SIZE_MAX ((uint64_t)1 << 62)
@@ -169,10 +172,14 @@ find_parent(struct session *s, struct job *j)
 		    manifest_volume_find(p, j->manifest.volume[i].name);
 }
 
+/* NULL: what of it is damaged cannot be told. */
 static json_t *
-parent_to_json(const struct job *j)
+parent_to_json(struct session *s, const struct job *j)
 {
-	json_t *o = json_object(), *list = json_array();
+	uint64_t until_ms = now_ms() + PARENT_DAMAGE_MS;
+	struct store_lane *tools =
+	    store_lane_new(s->srv->store, domain_key(&j->domain));
+	json_t *o = json_object(), *list = json_array(), *damaged;
 	char when[TIME_TEXT_LEN + 1];
 
 	json_set_str(o, "time", time_print(j->parent.time, when));
@@ -189,9 +196,35 @@ parent_to_json(const struct job *j)
 		json_set_u64(x, "size", v->size);
 		json_set_hex(x, "root", v->root.b, ID_LEN);
 		json_array_append_new(list, x);
+		damaged =
+		    damage_of_volume(s->srv->store, tools, v, until_ms);
+		if (damaged == NULL) {
+			json_decref(list);
+			json_decref(o);
+			o = NULL;
+			goto out;
+		}
+		json_object_set_new(x, "damaged", damaged);
 	}
 	json_object_set_new(o, "volumes", list);
+out:
+	store_lane_free(tools);
 	return o;
+}
+
+/* Without a parent everything is asked for, and so what is damaged is found
+ * lacking, too. */
+static void
+offer_parent(struct session *s, struct job *j, json_t *a)
+{
+	json_t *parent = j->has_parent ? parent_to_json(s, j) : NULL;
+
+	if (parent != NULL) {
+		json_object_set_new(a, "parent", parent);
+	} else if (j->has_parent) {
+		j->has_parent = false;
+		leaving_release(s->srv, j->parent.vm, j->parent.id);
+	}
 }
 
 /* What a running job owns; on failure the caller drops the job. */
@@ -259,8 +292,7 @@ ingest_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 	json_set_u64(a, "lanes_max", j->lanes_max);
 	if (j->domain.keyed)
 		json_set_hex(a, "hash_key", j->domain.key, HASH_KEY_LEN);
-	if (j->has_parent)
-		json_object_set_new(a, "parent", parent_to_json(j));
+	offer_parent(s, j, a);
 	job_start(j);
 	session_job(s, j, true);
 	log_info("job %" PRIu64 ": backup of %s (%s) began: %u volumes, %s%s",
@@ -304,6 +336,9 @@ ingest_query(struct session *s, const struct frame *f, struct err *e)
 		rc = store_have(
 		    s->job->session, RECORD_NODE, 0, q.leaf, 1, leaf, e);
 	have.leaf = (leaf[0] & 1) != 0;
+	/* The leaf is sound, what it holds may be not. */
+	if (have.leaf && store_any_damaged(s->srv->store, q.id, q.n))
+		have.leaf = false;
 	if (rc == 0 && !have.leaf && q.n > 0)
 		rc = store_have(
 		    s->job->session, RECORD_CHUNK, 0, q.id, q.n, have.bits, e);

@@ -46,7 +46,8 @@ jobs_free(struct jobs *a)
 const char *
 job_kind_name(enum job_kind kind)
 {
-	static const char *const names[] = { "backup", "restore", "delete" };
+	static const char *const names[] = { "backup", "restore", "delete",
+		"verify" };
 
 	return names[kind];
 }
@@ -382,4 +383,22 @@ jobs_to_json(struct jobs *a)
 		    face_to_json(&a->ended[(a->nended - i) % JOBS_ENDED_KEPT]));
 	pthread_mutex_unlock(&a->mu);
 	return list;
+}
+
+json_t *
+jobs_one_to_json(struct jobs *a, uint64_t id)
+{
+	const struct job_face *found = NULL;
+	json_t *o;
+
+	pthread_mutex_lock(&a->mu);
+	for (const struct job *j = a->first; j != NULL; j = j->next)
+		if (j->face.id == id)
+			found = &j->face;
+	for (uint64_t i = 0; i < a->nended && i < JOBS_ENDED_KEPT; i++)
+		if (a->ended[i].id == id)
+			found = &a->ended[i];
+	o = found != NULL ? face_to_json(found) : json_null();
+	pthread_mutex_unlock(&a->mu);
+	return o;
 }

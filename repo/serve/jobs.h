@@ -27,7 +27,7 @@ enum {
 	JOB_SILENCE_MS = 120000 /* no frame on any lane: it ends */
 };
 
-enum job_kind { JOB_BACKUP, JOB_RESTORE, JOB_DELETE };
+enum job_kind { JOB_BACKUP, JOB_RESTORE, JOB_DELETE, JOB_VERIFY };
 enum job_state { JOB_RUNNING, JOB_DONE, JOB_FAILED };
 
 /* What its agent told last, in bytes.  PROTOCOL.md 6. */
@@ -134,6 +134,9 @@ void jobs_end_all(struct jobs *a, const char *text);
  * it: running ones first, then the last that ended, newest first. */
 unsigned jobs_running(struct jobs *a);
 json_t *jobs_to_json(struct jobs *a);
+
+/** jobs_one_to_json(a, id): that one as it is in such an array; or null. */
+json_t *jobs_one_to_json(struct jobs *a, uint64_t id);
 
 const char *job_kind_name(enum job_kind kind);
 

@@ -11,6 +11,7 @@
 #include "repo/catalog/domain.h"
 #include "repo/catalog/locks.h"
 #include "repo/reclaim/reclaimer.h"
+#include "repo/reclaim/scrub.h"
 #include "repo/serve/jobs.h"
 #include "repo/serve/keyring.h"
 #include "repo/store/store.h"
@@ -37,6 +38,8 @@ struct serve {
 	struct keyring *keyring;
 	struct jobs *jobs;
 	struct reclaimer *reclaimer;
+	struct scrubber *scrubber;
+	struct verifiers *verifiers;
 	uint64_t since;            /* seconds since 1970 */
 	uint64_t keep_incomplete;  /* seconds */
 	_Atomic uint64_t drop_ms;  /* now_ms() of the last delete */

@@ -165,6 +165,10 @@ uint64_t pack_unsynced(struct pack_writer *w);
 int pack_read(struct pack_set *s, const struct place *p, uint8_t kind,
     const struct id *id, struct buf *out);
 
+/** pack_read_one(s, pack, p, kind, id, out): the same of one of two twins. */
+int pack_read_one(struct pack_set *s, uint32_t pack, const struct place *p,
+    uint8_t kind, const struct id *id, struct buf *out);
+
 /**
  * pack_read_range(s, pack, off, len, data): raw bytes, for joined reads; check
  * each record in them with pack_check.  ERR_CORRUPT if they are not all there.
@@ -190,7 +194,8 @@ struct pack_scan {
 
 enum {
 	PACK_SCAN_PAYLOAD = 1,  /* read payloads and check their CRC */
-	PACK_SCAN_NO_FOOTER = 2 /* read record by record even if there is one */
+	PACK_SCAN_NO_FOOTER = 2, /* read record by record even if there is one */
+	PACK_SCAN_FORGET = 4     /* leave no cache full of it */
 };
 
 /**

@@ -79,6 +79,16 @@ pack_read(struct pack_set *s, const struct place *p, uint8_t kind,
 }
 
 int
+pack_read_one(struct pack_set *s, uint32_t pack, const struct place *p,
+    uint8_t kind, const struct id *id, struct buf *out)
+{
+	out->len = 0;
+	if (p->stored_len > RECORD_STORED_MAX || p->off > PACK_OFF_MAX)
+		return ERR_CORRUPT;
+	return read_from(s, pack, p, kind, id, out);
+}
+
+int
 pack_read_range(
     struct pack_set *s, uint32_t pack, uint64_t off, size_t len, void *data)
 {

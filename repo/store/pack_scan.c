@@ -309,6 +309,8 @@ pack_scan(struct pack_set *set, uint32_t number, uint64_t from, int flags,
 	else
 		rc = scan_records(&s, from);
 out:
+	if ((flags & PACK_SCAN_FORGET) != 0)
+		volume_forget(s.f);
 	buf_fini(&entries);
 	buf_fini(&s.buf);
 	volume_file_close(s.f);

@@ -92,6 +92,13 @@ volume_cut(struct volume_file *f, uint64_t size)
 }
 
 void
+volume_forget(struct volume_file *f)
+{
+	if (f->ops->forget != NULL)
+		f->ops->forget(f);
+}
+
+void
 volume_file_close(struct volume_file *f)
 {
 	if (f != NULL)

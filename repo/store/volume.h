@@ -46,6 +46,7 @@ struct volume_file_ops {
 	    size_t *got);
 	int (*size)(struct volume_file *f, uint64_t *size);
 	int (*cut)(struct volume_file *f, uint64_t size);
+	void (*forget)(struct volume_file *f); /* or NULL */
 	void (*close)(struct volume_file *f);
 };
 
@@ -117,6 +118,10 @@ int volume_size(struct volume_file *f, uint64_t *size);
 
 /** volume_cut: to ${size} bytes, and give back what was reserved beyond. */
 int volume_cut(struct volume_file *f, uint64_t size);
+
+/** volume_forget: it will not be read again soon: no cache need keep it; a
+ * hint. */
+void volume_forget(struct volume_file *f);
 
 void volume_file_close(struct volume_file *f);
 

@@ -477,6 +477,12 @@ file_read_at(
 	return 0;
 }
 
+static void
+file_forget(struct volume_file *vf)
+{
+	posix_fadvise(file_of(vf)->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 static int
 file_size(struct volume_file *vf, uint64_t *size)
 {
@@ -527,6 +533,7 @@ static const struct volume_file_ops dir_file_ops = {
 	.flush = file_flush,
 	.sync = file_sync,
 	.read = file_read_at,
+	.forget = file_forget,
 	.size = file_size,
 	.cut = file_cut,
 	.close = file_close,
