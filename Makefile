@@ -148,10 +148,25 @@ fuzzers: $(FUZZERS)
 UNIT ?= test_*
 E2E ?= [0-9]*
 MODEL ?= *
+# Seconds of the random test; nothing: none.
+STRESS ?= 45
 check: deps
 	$(SELF) test-programs
-	$(Q)UNIT='$(UNIT)' E2E='$(E2E)' MODEL='$(MODEL)' JOBS=$(JOBS) \
-		tests/run.sh $(B)
+	$(Q)UNIT='$(UNIT)' E2E='$(E2E)' MODEL='$(MODEL)' STRESS='$(STRESS)' \
+		JOBS=$(JOBS) tests/run.sh $(B)
+
+# Everything at once, at random, against an oracle.
+.PHONY: stress bench-cost
+DURATION ?= 600
+SEED ?=
+stress: deps
+	$(SELF) all
+	$(Q)DURATION='$(DURATION)' SEED='$(SEED)' tests/stress/run.sh $(B)
+
+# Beside restic and borg, which it installs where they are missing.
+bench-cost: deps
+	$(SELF) all
+	$(Q)tests/bench/cost.sh $(B) build/bench-cost.json
 
 demo: deps
 	$(SELF) all
@@ -224,6 +239,8 @@ help:
 	@echo "make demo       set up, build, and show two backups and their restores"
 	@echo "make check      set up, build, and run all tests; some: UNIT='test_lane' E2E='20-*'"
 	@echo "make lint       layout, clang-tidy, cppcheck, shellcheck, headers, include directions"
+	@echo "make stress     everything at once, at random, for DURATION=$(DURATION) seconds; SEED= to replay"
+	@echo "make bench-cost what deletes and reclaiming cost, beside restic and borg"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make deps       install what is missing of the Debian packages that all this needs"
 	@echo "make install    into DESTDIR= and PREFIX=$(PREFIX)"

@@ -3,11 +3,13 @@
 #
 # What `make check` runs, once all is built: the unit tests side by side, then
 # the model checks, then the end-to-end tests one after another (they start
-# daemons, and some look at the clock).
+# daemons, and some look at the clock), then the random test.
 #
 #   tests/run.sh BUILD
 #
 #   UNIT='test_*' E2E='[0-9]*' MODEL='*'   which ones; nothing: none of them
+#   STRESS=45                              seconds of the random test; nothing:
+#                                          none
 #   JOBS=2                                 unit tests at a time
 #   LIMIT=600                              seconds that one of them may take
 #
@@ -19,6 +21,7 @@ set -u -o pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top" || exit 1
 build=${1:?usage: tests/run.sh BUILD}
+STRESS=${STRESS-45}
 UNIT=${UNIT-test_*} E2E=${E2E-[0-9]*} MODEL=${MODEL-*}
 JOBS=${JOBS:-$(nproc)} LIMIT=${LIMIT:-600}
 logs=$build/log
@@ -128,6 +131,13 @@ for name in "${list[@]}"; do
 	wait $!
 	tell e2e "$name"
 done
+
+if [ -n "$STRESS" ]; then
+	echo "at random"
+	DURATION=$STRESS run stress bash tests/stress/run.sh "$build" &
+	wait $!
+	tell stress stress
+fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
