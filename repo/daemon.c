@@ -83,6 +83,7 @@ struct daemon {
 	int keysfd;
 	char *host_key;
 	char *fingerprint;
+	struct tender *tender;
 	struct listener *listener;
 };
 
@@ -150,6 +151,13 @@ parse_args(int argc, char **argv, struct settings *s)
 		case 'c':
 			s->checkpoint_s = parse_number(
 			    optarg, 86400, "--checkpoint is 1 to 86400, not ");
+			break;
+		case 'k':
+			if (number_parse(optarg, 0, KEEP_INCOMPLETE_MAX_H,
+				&s->keep_incomplete_h) != 0)
+				misuse("--keep-incomplete is a number of "
+				       "hours, not ",
+				    optarg);
 			break;
 		case 'v': s->verbose = true; break;
 		case 'h': fputs(usage_text, stdout); exit(0);
@@ -291,6 +299,7 @@ daemon_open(struct daemon *d, const struct settings *s, struct err *e)
 	d->srv.locks = locks_new();
 	d->srv.jobs = jobs_new(serve_let_go, &d->srv);
 	d->srv.since = (uint64_t)time(NULL);
+	d->srv.keep_incomplete = s->keep_incomplete_h * 3600;
 	rc = store_open(
 	    s->dir, &so, see_backup, d->srv.catalog, &d->srv.store, e);
 	if (rc != 0)
@@ -382,6 +391,7 @@ wait_for_end(struct daemon *d, const sigset_t *set)
 static void
 stop(struct daemon *d)
 {
+	atomic_store(&d->srv.until_ms, now_ms() + PARTIAL_MS);
 	atomic_store(&d->srv.stopping, true);
 	locks_close(d->srv.locks);
 	jobs_end_all(d->srv.jobs, "the daemon is stopping");

@@ -184,15 +184,17 @@ at_ms(uint64_t ms)
  * is held. */
 static int
 wait(struct locks *l, const struct lock_request *q, int wait_ms, uint64_t until,
-    bool *late, struct err *e)
+    uint64_t *look, bool *late, struct err *e)
 {
-	uint64_t look = now_ms() + LOCK_LOOK_MS;
-	struct timespec t = at_ms(wait_ms < 0 || look < until ? look : until);
+	struct timespec t = at_ms(wait_ms < 0 || *look < until ? *look : until);
 	int rc = 0;
 
-	if (pthread_cond_timedwait(&l->changed, &l->mu, &t) == 0)
-		return 0;
+	pthread_cond_timedwait(&l->changed, &l->mu, &t);
 	*late = wait_ms >= 0 && now_ms() >= until;
+	/* Others may wake this one so often that it never waits so long. */
+	if (now_ms() < *look)
+		return 0;
+	*look = now_ms() + LOCK_LOOK_MS;
 	if (q->look != NULL) {
 		pthread_mutex_unlock(&l->mu);
 		rc = q->look(q->arg, e);
@@ -234,6 +236,7 @@ lock_take(struct locks *l, const struct lock_request *q, int wait_ms,
 {
 	struct lock *k = lock_new(l, q);
 	uint64_t until = now_ms() + (uint64_t)(wait_ms > 0 ? wait_ms : 0);
+	uint64_t look = now_ms() + LOCK_LOOK_MS;
 	const struct lock *o;
 	bool late = wait_ms == 0;
 	int rc;
@@ -261,7 +264,7 @@ lock_take(struct locks *l, const struct lock_request *q, int wait_ms,
 			rc = say_who(o, e);
 			break;
 		}
-		rc = wait(l, q, wait_ms, until, &late, e);
+		rc = wait(l, q, wait_ms, until, &look, &late, e);
 		if (rc != 0)
 			break;
 	}

@@ -126,9 +126,14 @@ op_progress(struct session *s, const json_t *q, json_t *a, struct err *e)
 		rc = json_opt_u64(q, field[i].key, field[i].out, e);
 	if (rc == 0)
 		rc = job_alive(s->job, e);
-	if (rc == 0)
-		job_progress(s->job, &p);
-	return rc;
+	if (rc != 0)
+		return rc;
+	job_progress(s->job, &p);
+	if (s->job->face.kind == JOB_BACKUP && job_enter(s->job, e) == 0) {
+		partial_tick(s->srv, s->job, s->tools);
+		job_leave(s->job);
+	}
+	return 0;
 }
 
 static int

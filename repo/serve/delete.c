@@ -99,6 +99,8 @@ drop(struct session *s, const struct manifest *m, unsigned n, struct err *e)
 			session_explain(e, rc, "delete");
 	}
 	leaving_end(&l, rc == 0);
+	if (rc == 0)
+		serve_dropped(s->srv);
 	return rc;
 }
 

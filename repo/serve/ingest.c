@@ -483,6 +483,7 @@ ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
 	char name[VM_NAME_MAX + TIME_TEXT_LEN + 2];
 	struct job *j = s->job;
+	struct leaving l;
 	struct manifest m;
 	int rc;
 
@@ -498,7 +499,10 @@ ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
 		goto out;
 	/* The lock on the VM is held: nobody else gives it a time meanwhile. */
 	m.time = catalog_next_time(s->srv->catalog, m.vm, (uint64_t)time(NULL));
-	rc = store_commit(j->session, s->tools, &m, NULL, 0, e);
+	leaving_init(&l, s->srv, m.vm);
+	leaving_incomplete(&l, UINT64_MAX);
+	rc = store_commit(j->session, s->tools, &m, l.drop, l.n, e);
+	leaving_end(&l, rc == 0);
 	if (rc != 0) {
 		session_explain(e, rc, "commit");
 		job_end(j, JOB_FAILED, rc, e->text);

@@ -72,6 +72,9 @@ struct job {
 	struct store_session *session;
 	struct lock *lock[2];
 	struct usage *usage;
+	/* The control lane's, then whoever lets go: */
+	bool has_partial; /* its last incomplete manifest */
+	uint8_t partial[BACKUP_ID_LEN];
 
 	/* Guarded by the registry's mutex. */
 	struct job *next;

@@ -63,7 +63,7 @@ leaving_end(struct leaving *l, bool done)
 		if (catalog_hidden(l->srv->catalog, l->vm, l->drop[i].id, done))
 			drop_again(l->srv, l->vm, l->drop[i].id);
 	if (done && l->n > 0)
-		serve_dropped(l->srv);
+		reclaimer_wake(l->srv->reclaimer);
 	free(l->drop);
 	l->drop = NULL;
 	l->n = 0;

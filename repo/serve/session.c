@@ -8,6 +8,7 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "repo/serve/leaving.h"
+#include "repo/serve/partial.h"
 
 void
 serve_dropped(struct serve *srv)
@@ -23,6 +24,8 @@ serve_let_go(void *arg, struct job *j)
 
 	/* The session first: until then it may still change the store. */
 	if (j->session != NULL) {
+		if (j->face.state == JOB_FAILED)
+			partial_last(srv, j);
 		store_end(j->session);
 		/* It may have kept the reclaimer back. */
 		reclaimer_wake(srv->reclaimer);

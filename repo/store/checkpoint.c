@@ -28,16 +28,29 @@ struct held {
 };
 
 bool
-store_checkpoint_due(struct store_session *x)
+store_checkpoint_due(struct store_session *x, bool hurry)
 {
-	uint64_t stored;
+	uint64_t stored, every = x->store->checkpoint_ms;
 
 	pthread_mutex_lock(&x->mu);
 	stored = x->stored;
 	pthread_mutex_unlock(&x->mu);
+	if (hurry && every > CHECKPOINT_HURRY_MS)
+		every = CHECKPOINT_HURRY_MS;
+	/* Also if nothing was stored: its start must move on. */
 	return stored >= CHECKPOINT_BYTES ||
-	    (stored > 0 &&
-		now_ms() - x->checkpoint_ms >= x->store->checkpoint_ms);
+	    now_ms() - x->checkpoint_ms >= every;
+}
+
+bool
+store_checkpoint_wanted(struct store_session *x)
+{
+	bool wanted;
+
+	pthread_mutex_lock(&x->mu);
+	wanted = x->stored > 0;
+	pthread_mutex_unlock(&x->mu);
+	return wanted;
 }
 
 /* By kind, level and whether it is a tail, so that like stands with like. */

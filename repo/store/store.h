@@ -139,11 +139,15 @@ int store_commit(struct store_session *x, struct store_lane *l,
  * session's start on.  ${m} says vm, host, times; it comes out as committed.
  * ERR_NOENT: there is nothing to hold yet, and nothing was done; else as
  * store_commit.  One thread a session.
- * store_checkpoint_due(x): a minute has passed or 1 GiB was stored.
+ * store_checkpoint_due(x, hurry): the time for it has come (${hurry}: within
+ * CHECKPOINT_HURRY_MS) or 1 GiB was stored since.  The same thread.
+ * store_checkpoint_wanted(x): anything was stored since.
  */
+enum { CHECKPOINT_HURRY_MS = 10000 };
 int store_checkpoint(struct store_session *x, struct store_lane *l,
     struct manifest *m, const struct store_drop *d, unsigned n, struct err *e);
-bool store_checkpoint_due(struct store_session *x);
+bool store_checkpoint_due(struct store_session *x, bool hurry);
+bool store_checkpoint_wanted(struct store_session *x);
 
 /** store_drop(s, d, n, e): delete them: durable on return, all or none.
  * ERR_NOENT (one is not there), ERR_NOSPC, ERR_CLOSED, ERR_SYS. */
