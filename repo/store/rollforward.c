@@ -5,13 +5,15 @@
  *
  * 1. Every pack of the index's table is there, with its tag and at least its
  *    known length; otherwise index and packs are of different days.
- * 2. What unsealed and unknown packs hold beyond that is put: chunks, then
- *    nodes from the leaves up, then manifests without a tombstone; then
- *    tombstones are applied.
- * 3. They are sealed at their last valid record and never written again.
+ * 2. Unsealed and unknown packs are synced: what is in memory only, after a
+ *    kill, must not be named by the index either.
+ * 3. What they hold beyond that is put: chunks, then nodes from the leaves up,
+ *    then manifests without a tombstone; then tombstones are applied.
+ * 4. They are sealed at their last valid record and never written again.
  *
- * All of it may be repeated: a put of what is there changes nothing, and the
- * packs' known lengths move only in the last batch.
+ * All of it may be repeated: a put of what is there changes nothing, each lot
+ * takes along what it adds to its packs' live bytes, and the packs' known
+ * lengths move only in the last batch.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +65,7 @@ struct roll {
 	struct idmap backups; /* manifests that the index knows */
 	struct idmap tombs;
 	uint64_t stamp;
-	uint64_t unique_raw;
+	uint64_t unique_raw; /* in all */
 	uint64_t sequence;
 
 	struct tail_node *node;
@@ -136,6 +138,18 @@ see_present(void *arg, const struct volume_name *name)
 	return 0;
 }
 
+/* Its first sync failed, and then the power: the index knows that nothing was
+ * ever safe in it. */
+static int
+forget_pack(struct roll *r, struct tail_pack *p)
+{
+	log_info(
+	    "pack %08x was condemned empty and is left alone", p->info.number);
+	index_batch_pack_remove(r->batch, p->info.number);
+	p->present = false;
+	return 0;
+}
+
 /* Looks at one pack's size and header. */
 static int
 pack_look(struct roll *r, struct tail_pack *p)
@@ -167,6 +181,8 @@ pack_look(struct roll *r, struct tail_pack *p)
 	    (h.number != p->info.number ||
 		memcmp(h.uuid, r->format->uuid, sizeof(h.uuid)) != 0))
 		rc = ERR_CORRUPT;
+	if (p->listed && rc != 0 && p->info.durable == 0 && p->info.live == 0)
+		return forget_pack(r, p);
 	if (p->listed) {
 		if (rc != 0 || h.tag != p->info.tag || size < p->info.known)
 			return err_set(r->e, ERR_CORRUPT,
@@ -253,12 +269,55 @@ look_at_packs(struct roll *r)
 	return 0;
 }
 
+/* Before the index names anything in them (rule 10). */
+static int
+sync_tails(struct roll *r)
+{
+	for (size_t i = 0; i < r->npacks; i++) {
+		struct tail_pack *p = &r->pack[i];
+		struct volume_file *f;
+		int rc;
+
+		if (!p->scan)
+			continue;
+		fault_pass(FAULT_START_SYNC);
+		rc = volume_open(r->volume, p->info.number, true, &f);
+		if (rc == 0) {
+			rc = volume_sync(f);
+			volume_file_close(f);
+		}
+		if (rc != 0)
+			return err_set(r->e, rc, "pack %08x cannot be synced",
+			    p->info.number);
+	}
+	return 0;
+}
+
+/* What a lot puts counts in its packs with that lot: a start that ends after
+ * it finds the ids there, and does not count them again. */
+static void
+write_live(struct roll *r)
+{
+	for (size_t i = 0; i < r->npacks; i++) {
+		struct tail_pack *p = &r->pack[i];
+
+		if (p->live == 0)
+			continue;
+		p->info.live += p->live;
+		p->live = 0;
+		packs_update(r->packs, &p->info);
+		index_batch_pack(r->batch, &p->info);
+	}
+	index_batch_number(r->batch, INDEX_UNIQUE_RAW, r->unique_raw);
+}
+
 static int
 flush(struct roll *r)
 {
 	int rc;
 
 	fault_pass(FAULT_START_LOT);
+	write_live(r);
 	rc = index_batch_write(r->batch, false);
 	fault_pass(FAULT_START_LOT_WRITTEN);
 	index_batch_free(r->batch);
@@ -544,8 +603,7 @@ seal_packs(struct roll *r, uint32_t *greatest)
 
 		if (p->info.number > *greatest)
 			*greatest = p->info.number;
-		if (!p->present ||
-		    (!p->scan && p->live == 0 && !(p->poisoned && p->listed)))
+		if (!p->present || (!p->scan && !(p->poisoned && p->listed)))
 			continue;
 		if (p->scan) {
 			fault_pass(FAULT_START_SEAL);
@@ -563,7 +621,6 @@ seal_packs(struct roll *r, uint32_t *greatest)
 			if (p->end > p->info.durable)
 				p->info.durable = p->end;
 		}
-		p->info.live += p->live;
 		packs_update(r->packs, &p->info);
 		index_batch_pack(r->batch, &p->info);
 	}
@@ -573,15 +630,15 @@ seal_packs(struct roll *r, uint32_t *greatest)
 static int
 finish(struct roll *r)
 {
-	uint64_t numbers, unique_raw, n;
+	uint64_t numbers, n;
 	uint32_t greatest;
 	int rc;
 
+	write_live(r);
 	rc = seal_packs(r, &greatest);
 	if (rc != 0)
 		return rc;
 	if (index_number(r->index, INDEX_NUMBERS_END, &numbers) != 0 ||
-	    index_number(r->index, INDEX_UNIQUE_RAW, &unique_raw) != 0 ||
 	    index_number(r->index, INDEX_SEQUENCE, &n) != 0)
 		return err_set(r->e, ERR_SYS, "the index cannot be read");
 	if (greatest >= numbers)
@@ -589,8 +646,6 @@ finish(struct roll *r)
 		    r->batch, INDEX_NUMBERS_END, (uint64_t)greatest + 1);
 	if (r->sequence > n)
 		index_batch_number(r->batch, INDEX_SEQUENCE, r->sequence);
-	index_batch_number(
-	    r->batch, INDEX_UNIQUE_RAW, unique_raw + r->unique_raw);
 	index_batch_number(r->batch, INDEX_PUBLISHED, r->stamp);
 	fault_pass(FAULT_START_FINISH);
 	rc = index_batch_write(r->batch, true);
@@ -621,13 +676,15 @@ rollforward(struct index *x, struct volume *v, struct pack_set *p,
 	idmap_init(&r.tombs, sizeof(uint64_t));
 	r.batch = index_batch_new(x);
 	rc = index_number(x, INDEX_PUBLISHED, &r.stamp);
+	if (rc == 0)
+		rc = index_number(x, INDEX_UNIQUE_RAW, &r.unique_raw);
 	if (rc != 0) {
 		err_set(e, rc, "the index cannot be read");
 		goto out;
 	}
 	r.stamp++;
-	if ((rc = look_at_packs(&r)) != 0 || (rc = scan_tails(&r)) != 0 ||
-	    (rc = put_nodes(&r)) != 0)
+	if ((rc = look_at_packs(&r)) != 0 || (rc = sync_tails(&r)) != 0 ||
+	    (rc = scan_tails(&r)) != 0 || (rc = put_nodes(&r)) != 0)
 		goto out;
 	rc = index_backups_each(x, see_backup, &r);
 	if (rc != 0) {
