@@ -198,6 +198,14 @@ fault_arm(const char *spec)
 	return ok;
 }
 
+void
+fault_disarm(void)
+{
+	pthread_mutex_lock(&mu);
+	parse(NULL);
+	pthread_mutex_unlock(&mu);
+}
+
 /* mu is held. */
 static bool
 blocks(enum fault_point p)

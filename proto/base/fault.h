@@ -117,6 +117,9 @@ bool fault_can(enum fault_point p, const char *what);
  * disarms and lets go of all that wait.  false: not understood. */
 bool fault_arm(const char *spec);
 
+/** fault_disarm(): nothing goes wrong any more; counts go on. */
+void fault_disarm(void);
+
 /** fault_hits(p): how often it was passed since fault_arm, by this process and
  * those forked from it.  fault_fired(): whether anything armed happened. */
 unsigned fault_hits(enum fault_point p);

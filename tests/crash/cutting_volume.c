@@ -280,7 +280,7 @@ file_sync(struct volume_file *v)
 }
 
 static int
-file_read(
+file_read_at(
     struct volume_file *v, void *data, size_t len, uint64_t off, size_t *got)
 {
 	return volume_read(HANDLE_OF(v)->inner, data, len, off, got);
@@ -315,7 +315,7 @@ static const struct volume_file_ops file_ops = { .reserve = file_reserve,
 	.write = file_write,
 	.flush = file_flush,
 	.sync = file_sync,
-	.read = file_read,
+	.read = file_read_at,
 	.size = file_size,
 	.cut = file_cut,
 	.close = file_close };

@@ -69,6 +69,7 @@ long_backup(struct world *w)
 
 	if (store_begin(w->store, 0, &x, &e) != 0)
 		return;
+	(void)world_ask(w, x, 800, 128);
 	for (uint32_t k = 0; k < 3; k++) {
 		for (uint32_t i = 0; i < 20; i++)
 			(void)world_put(w, x, 800 + 20 * k + i, CHUNK_SIZE_MIN);
@@ -92,6 +93,7 @@ works_again(struct world *w)
 	static struct manifest m;
 	int rc = ERR_SYS;
 
+	fault_disarm();
 	for (int i = 0; rc != 0 && i < 3; i++)
 		rc = world_backup(w, "last", 300, 40, NULL, &m);
 	must(rc, "a backup once nothing fails any more");
@@ -106,15 +108,20 @@ scenario_run(struct world *w)
 {
 	static struct manifest a, b, c;
 	bool had_a, had_b;
+	struct err e;
 
 	if (world_open(w) != 0)
 		_exit(WORLD_CANNOT_OPEN);
+	if (w->later != NULL)
+		fault_arm(w->later);
 	had_a = world_backup(w, "a", 10, 150, NULL, &a) == 0;
 	long_backup(w);
 	had_b = world_backup(w, "b", 120, 60, had_a ? &a : NULL, &b) == 0;
 	if (oldest(w) != NULL)
 		(void)world_delete(w, oldest(w));
 	(void)world_gc(w);
+	for (unsigned i = 0; i < w->ntold; i++)
+		(void)world_read(w, &w->told[i], &e);
 	if (had_b && world_hide(w, &b) == 0) {
 		(void)world_backup(w, "b", 130, 60, NULL, &c);
 		(void)world_delete_hidden(w, &b);

@@ -30,6 +30,7 @@ struct world {
 	unsigned ntold;
 	struct volume *(*wrap)(void *arg, struct volume *v); /* or NULL */
 	void *wrap_arg;
+	const char *later; /* to be armed when the store is open; or NULL */
 };
 
 /** world_begin(w, dir, journal): nothing is opened yet; the journal is made,
@@ -40,6 +41,10 @@ void world_begin(struct world *w, const char *dir, const char *journal);
  * world_close(w): nothing if it is closed. */
 int world_open(struct world *w);
 void world_close(struct world *w);
+
+/** world_ask(w, x, first, n): which chunks are there; at most 128. */
+int world_ask(
+    struct world *w, struct store_session *x, uint32_t first, unsigned n);
 
 /** world_put(w, x, n, len): one chunk.  world_tree: a volume of ${nchunks}
  * whose last chunk has 1000 bytes; its root and size. */
