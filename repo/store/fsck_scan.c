@@ -51,19 +51,23 @@ fsck_get(struct fsck *f, const struct id *id, struct index_entry *out)
 	return out->place.pack != 0 ? 0 : ERR_NOENT;
 }
 
-/* Does the index name this record?  Then it has been met. */
+/* Does the index name this record?  Then it has been met.  *dead: it names
+ * another of that id. */
 static int
-meet(struct fsck *f, const struct record *r, const struct place *p, bool sound)
+meet(struct fsck *f, const struct record *r, const struct place *p, bool sound,
+    bool *dead)
 {
 	struct index_entry x;
 	char name[17];
 	int rc = index_get(f->index, &r->id, &x);
 
+	*dead = false;
 	if (rc == ERR_NOENT)
 		return 0;
 	if (rc != 0)
 		return err_set(f->e, rc, "the index cannot be read");
-	if (x.place.pack != p->pack || x.place.off != p->off)
+	*dead = x.place.pack != p->pack || x.place.off != p->off;
+	if (*dead)
 		return 0;
 	if (x.kind != r->kind || x.place.stored_len != r->stored_len ||
 	    x.place.raw_len != r->raw_len)
@@ -77,6 +81,16 @@ meet(struct fsck *f, const struct record *r, const struct place *p, bool sound)
 	return 0;
 }
 
+/* Of a condemned pack nobody ever relied on what is bad. */
+static bool
+is_condemned(struct fsck *f, uint32_t pack)
+{
+	struct pack_info info;
+
+	return packs_get(f->packs, pack, &info) == 0 &&
+	    info.state == PACK_POISONED;
+}
+
 static int
 see_record(void *arg, const struct record *r, const struct place *p,
     const uint8_t *payload, bool sound)
@@ -84,17 +98,21 @@ see_record(void *arg, const struct record *r, const struct place *p,
 	struct fsck *f = arg;
 	struct index_entry op = { .place = *p, .kind = r->kind };
 	struct kept *k;
-	bool fresh;
+	bool fresh, dead;
 	int rc;
 
 	f->out->records++;
 	switch (r->kind) {
 	case RECORD_CHUNK:
 	case RECORD_NODE:
-		if (f->index != NULL && (rc = meet(f, r, p, sound)) != 0)
-			return rc;
+		if (f->index != NULL) {
+			rc = meet(f, r, p, sound, &dead);
+			if (rc != 0 || dead)
+				return rc;
+		}
 		if (!sound) {
-			f->out->damaged += f->index == NULL;
+			f->out->damaged +=
+			    f->index == NULL && !is_condemned(f, p->pack);
 			return 0;
 		}
 		if (r->kind == RECORD_CHUNK &&
@@ -220,23 +238,33 @@ fsck_find_packs(struct fsck *f)
 	return 0;
 }
 
+static uint32_t
+first_twin(const struct pack_info *p)
+{
+	return p->mirror != 0 && p->mirror < p->number ? p->mirror : p->number;
+}
+
+/* Of twins the second first. */
 static int
-by_number_down(const void *a, const void *b)
+by_age(const void *a, const void *b)
 {
 	const struct pack_info *x = a, *y = b;
+	uint32_t fx = first_twin(x), fy = first_twin(y);
 
+	if (fx != fy)
+		return fx < fy ? -1 : 1;
 	return x->number > y->number ? -1 : x->number < y->number;
 }
 
-/* From the highest number down: of two copies the older stays in the scratch
- * index, as the first of a meta pair does. */
+/* Of several copies the newest stays in the scratch index: what was put again
+ * was put because the older one is damaged; and the first of a meta pair. */
 int
 fsck_scan(struct fsck *f)
 {
 	int rc = 0;
 
 	if (f->npacks > 0)
-		qsort(f->pack, f->npacks, sizeof(*f->pack), by_number_down);
+		qsort(f->pack, f->npacks, sizeof(*f->pack), by_age);
 	for (size_t i = 0; rc == 0 && i < f->npacks; i++) {
 		struct pack_info *p = &f->pack[i];
 		struct pack_scan scan;
@@ -246,6 +274,13 @@ fsck_scan(struct fsck *f)
 		    f->o->data || p->state == PACK_POISONED ? PACK_SCAN_PAYLOAD
 							    : 0,
 		    see_record, f, &scan);
+		if (rc == ERR_CORRUPT && p->durable == 0 && p->live == 0) {
+			fsck_tell(f,
+			    "pack %08x was condemned empty and is left alone",
+			    p->number);
+			rc = 0;
+			continue;
+		}
 		if (rc == ERR_NOENT || rc == ERR_CORRUPT) {
 			fsck_tell(f, "pack %08x is %s", p->number,
 			    rc == ERR_NOENT ? "missing" : "damaged");
