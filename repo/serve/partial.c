@@ -115,12 +115,15 @@ void
 partial_expire(struct serve *srv)
 {
 	struct catalog_cursor cur = { .incomplete = true };
-	uint64_t now = (uint64_t)time(NULL);
+	uint64_t now = (uint64_t)time(NULL), before = 0;
 	struct manifest m;
 
+	if (srv->keep_incomplete == 0)
+		before = UINT64_MAX; /* a time may lie a little ahead */
+	else if (now > srv->keep_incomplete)
+		before = now - srv->keep_incomplete;
 	while (catalog_next(srv->catalog, &cur, &m) == 0) {
-		if (now > srv->keep_incomplete)
-			expire_of_vm(srv, m.vm, now - srv->keep_incomplete);
+		expire_of_vm(srv, m.vm, before);
 		cur.seq = UINT64_MAX;
 	}
 }

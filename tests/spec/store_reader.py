@@ -209,6 +209,7 @@ class Repository:
         self.keys = {0: None}
         self.chunks, self.nodes = {}, {}
         self.manifests, self.tombstones = {}, set()
+        self.nincomplete = 0
         self.npacks = self.nsealed = 0
         self.tail = False           # of the node that was walked last
         self.read_keys()
@@ -241,6 +242,10 @@ class Repository:
     def add(self, pack):
         self.npacks += 1
         for kind, id_, place in pack.records():
+            if kind == TOMBSTONE and (place.raw_len, place.stored_len) != \
+                    (8, 8):
+                raise Bad('%s: a tombstone of %d bytes' % (
+                    pack.path, place.stored_len))
             if kind == CHUNK and pack.type == DATA_PACK:
                 self.chunks.setdefault(id_, []).append(place)
             elif pack.type != META_PACK:
@@ -295,6 +300,12 @@ class Repository:
                 raise Bad('a manifest under another id than its own')
             if m['chunk_size'] != self.chunk_size:
                 raise Bad('a manifest of another chunk size')
+            if m.get('incomplete'):
+                if any(v['kind'] != 'part' or v['name'] != 'part-%d' % i
+                       for i, v in enumerate(m['volumes'])):
+                    raise Bad('an incomplete manifest with other volumes')
+                self.nincomplete += 1
+                continue            # holds data, is no backup
             found.append(m)
         return sorted(found, key=lambda m: (m['vm'], m['seq']))
 
@@ -389,9 +400,10 @@ def main(argv):
                 m['vm'], m['time'], m['seq'], ', '.join(
                     '%s %s %d' % (v['name'], v['kind'], v['size'])
                     for v in m['volumes'])))
-        print('%d packs, %d sealed, %d chunks, %d nodes, %d deleted' % (
-            r.npacks, r.nsealed, len(r.chunks), len(r.nodes),
-            len(r.tombstones)), file=sys.stderr)
+        print('%d packs, %d sealed, %d chunks, %d nodes, %d deleted, '
+              '%d incomplete' % (
+                  r.npacks, r.nsealed, len(r.chunks), len(r.nodes),
+                  len(r.tombstones), r.nincomplete), file=sys.stderr)
         return 0
     if len(argv) == 6 and argv[2] == 'extract':
         Repository(argv[1]).extract(*argv[3:])
