@@ -108,6 +108,7 @@ class Backup:
         self.name = name
         self.disks = disks
         self.state = "live"
+        self.id = None  # once it was listed at a quiet point
 
 
 class Oracle:
@@ -117,6 +118,7 @@ class Oracle:
         self.mu = threading.Lock()
         self.backups = {}  # by name
         self.candidates = {}  # by VM: disks of backups that may be there
+        self.gone_ids = set()
 
     def committed(self, vm, name, disks):
         with self.mu:
@@ -573,16 +575,26 @@ class Run(World):
         for name, b in known.items():
             if b.state == "live" and name not in there:
                 raise Difference("%s is lost" % name)
-            if b.state == "gone" and name in there:
-                raise Difference("%s is back" % name)
-            if b.state == "doubtful":
-                b.state = "live" if name in there else "gone"
+            if b.state == "doubtful" and name in there:
+                # It, or a new one that has its name.
+                self.oracle.perhaps(b.vm, b.disks)
+            elif b.state != "live" and b.id is not None:
+                self.oracle.gone_ids.add(b.id)
+            if b.state != "live":
+                b.state = "gone"
         for name in sorted(there):
-            if name in known:
-                continue
-            self.adopt(name, there[name]["vm"])
+            b = known.get(name)
+            if there[name]["id"] in self.oracle.gone_ids:
+                raise Difference("%s is back" % name)
+            # The name of a deleted backup may be given again.
+            if b is None or b.state == "gone":
+                self.adopt(name, there[name]["vm"])
+            self.oracle.backups[name].id = there[name]["id"]
         with self.oracle.mu:
             self.oracle.candidates = {}
+            self.oracle.backups = {
+                name: b for name, b in self.oracle.backups.items()
+                if b.state == "live"}
 
     def adopt(self, name, vm):
         """Nobody was told of it: it must be one of those that were cut
@@ -590,7 +602,7 @@ class Run(World):
         host = self.hosts[int(vm[2:]) - 1]
         candidates = self.oracle.candidates.get(vm, [])
         if not candidates:
-            raise Difference("%s came from nowhere" % name)
+            raise Difference("%s came from nowhere, or is back" % name)
         probe = Backup(vm, name, candidates[0])
         status, err, _, got = self.fetch(host, probe, self.rng)
         if status != 0:
@@ -599,7 +611,7 @@ class Run(World):
             if all(disks[d].same(got[d]) for d in disks):
                 candidates.remove(disks)
                 self.oracle.committed(vm, name, disks)
-                self.totals.add("adopted")
+                self.totals.add("settled")
                 return
         raise Difference("%s, never reported, is nothing that was begun: %s" %
                          (name, candidates[-1]["vda"].where(got["vda"])))
@@ -711,7 +723,7 @@ class Run(World):
                 h.join(30)
 
     def report(self):
-        for what in ("operations", "backups tried", "backups", "adopted",
+        for what in ("operations", "backups tried", "backups", "settled",
                      "restores", "deletes", "prunes", "listings", "refusals",
                      "agents killed", "daemon killed", "daemon stopped",
                      "pauses", "rebuilds", "quiet points", "bytes backed up",
