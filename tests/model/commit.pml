@@ -23,7 +23,7 @@
  */
 #ifndef NP
 #define NP 3
-#endif
+#endif		/* 4 at most */
 #ifndef CRASHES
 #define CRASHES 1
 #endif
@@ -43,7 +43,7 @@ byte names;		/* packs that T was written with */
 bool ic;
 byte im;		/* M's pack; 0: no such backup */
 byte refs;		/* of its root */
-byte st[NP + 1];	/* the table of packs */
+byte st[5];		/* the table of packs */
 /* Memory. */
 byte w = 1;		/* the meta pack that is written */
 bool wbad;		/* an append to it failed */
@@ -125,7 +125,8 @@ inline bury_dead(p) {
 
 /* A manifest beyond what is known, that the index does not know. */
 #ifdef BUG_ROLLTOMB	/* only tombstones beyond what is known are looked at */
-#define BURIED (TAIL(ta, tk, 1) || TAIL(ta, tk, 2) || TAIL(ta, tk, 3))
+#define BURIED (TAIL(ta, tk, 1) || TAIL(ta, tk, 2) || TAIL(ta, tk, 3) || \
+	TAIL(ta, tk, 4))
 #else
 #define BURIED (ta != 0)
 #endif
@@ -152,39 +153,42 @@ inline settle(p) {
 }
 
 inline start() {
-	bury_dead(1); bury_dead(2); bury_dead(3);
+	bury_dead(1); bury_dead(2); bury_dead(3); bury_dead(4);
 #ifndef BUG_ROLLSYNC
 	if :: !cbad -> cs = ca :: else fi;
 #endif
 	if :: ca && !ck && !cbad -> ic = true; ck = true :: else fi;
 	if
-	:: im != 0 && (TAIL(ta, tk, 1) || TAIL(ta, tk, 2) || TAIL(ta, tk, 3)) ->
+	:: im != 0 && (TAIL(ta, tk, 1) || TAIL(ta, tk, 2) || TAIL(ta, tk, 3) ||
+		TAIL(ta, tk, 4)) ->
 		im = 0; assert(refs == 1); refs = 0
 	:: else
 	fi;
 	roll_manifest(1); roll_manifest(2); roll_manifest(3);
-	settle(1); settle(2); settle(3)
+	roll_manifest(4);
+	settle(1); settle(2); settle(3); settle(4)
 }
 
 inline rebuild() {
 	im = 0; refs = 0;
 	/* C's place is taken from what reads well. */
-	ic = ca; cs = ca; ck = true;
+	ic = ca; cs = ca; ck = ca;
 	ms = ma & file; ts = ta & file; mk = ma; tk = ta;
 	if
-	:: ta == 0 && (ma & B(3)) -> im = 3; refs = 1
-	:: ta == 0 && !(ma & B(3)) && (ma & B(2)) -> im = 2; refs = 1
-	:: ta == 0 && !(ma & B(3)) && !(ma & B(2)) && (ma & B(1)) ->
-		im = 1; refs = 1
+	:: ta == 0 && (ma & B(4)) -> im = 4; refs = 1
+	:: ta == 0 && !(ma & B(4)) && (ma & B(3)) -> im = 3; refs = 1
+	:: ta == 0 && !(ma & (B(4) | B(3))) && (ma & B(2)) -> im = 2; refs = 1
+	:: ta == 0 && ma == B(1) -> im = 1; refs = 1
 	:: else
 	fi;
-	if :: st[1] == OPEN && (file & 2) -> st[1] = SEALED :: else fi;
-	if :: st[2] == OPEN && (file & 4) -> st[2] = SEALED :: else fi;
-	if :: st[3] == OPEN && (file & 8) -> st[3] = SEALED :: else fi
+	if :: st[1] != POISONED && (file & 2) -> st[1] = SEALED :: else fi;
+	if :: st[2] != POISONED && (file & 4) -> st[2] = SEALED :: else fi;
+	if :: st[3] != POISONED && (file & 8) -> st[3] = SEALED :: else fi;
+	if :: st[4] != POISONED && (file & 16) -> st[4] = SEALED :: else fi
 }
 
 active proctype daemon() {
-	d_step { file = B(1); st[2] = NEVER; st[3] = NEVER };
+	d_step { file = B(1); st[2] = NEVER; st[3] = NEVER; st[4] = NEVER };
 	do
 	/* A session: its chunk, its commit. */
 	:: d_step { !made && w <= NP -> made = true; ca = true; qc = true }
@@ -332,6 +336,8 @@ active proctype daemon() {
 		from = 1; cp = 1 }
 	:: d_step { cp == 0 && st[2] == SEALED && (file & 4) && w <= NP ->
 		from = 2; cp = 1 }
+	:: d_step { cp == 0 && st[3] == SEALED && (file & 8) && w <= NP ->
+		from = 3; cp = 1 }
 	:: d_step { cp == 1 && im != from -> cp = 3 }
 	:: d_step { cp == 1 && im == from && w <= NP -> cp = 10 }
 	/* M was looked up; meanwhile it may go. */
@@ -350,11 +356,7 @@ active proctype daemon() {
 	:: d_step { cp == 3 && im != from && CARRY(from) && w <= NP && !wbad ->
 		to = w; ta = ta | B(w); cp = 4 }
 	:: d_step { cp == 3 && im != from && !CARRY(from) -> cp = 6 }
-#ifdef BUG_CARRY	/* not waited for */
-	:: d_step { cp == 4 -> cp = 6 }
-#else
 	:: d_step { cp == 4 && w <= NP -> qe = true; cp = 5 }
-#endif
 	/* It is looked whether the copy is good. */
 	:: d_step { cp == 6 && w <= NP &&
 #ifndef BUG_CARRYPOISONED
@@ -383,7 +385,9 @@ active proctype daemon() {
 		:: true		/* killed */
 		:: true ->	/* the power */
 			lose(ma, ms, 1); lose(ma, ms, 2); lose(ma, ms, 3);
+			lose(ma, ms, 4);
 			lose(ta, ts, 1); lose(ta, ts, 2); lose(ta, ts, 3);
+			lose(ta, ts, 4);
 			if :: ca && !cs -> ca = false :: true fi;
 			ms = ma; ts = ta; cs = ca
 		fi;
