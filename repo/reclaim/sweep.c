@@ -80,6 +80,7 @@ sweep_lot(struct lot *l, struct sweep_result *out, unsigned *ngone)
 		 * over all, and takes away the keys that mean nothing. */
 		if (x->place.pack != 0 && x->kind == RECORD_NODE &&
 		    x->refs == 0 && x->stamp == l->d[i].stamp &&
+		    (x->flags & INDEX_UNCOUNTED) == 0 &&
 		    !read_children(l, &l->d[i], x))
 			continue;
 		l->d[keep++] = l->d[i];

@@ -105,6 +105,8 @@ settle_entry(void *arg, const struct id *id, const struct index_entry *x)
 	} else {
 		f->out->entries++;
 		pack_counts_add(&f->live, &x->place, 1);
+		if ((x->flags & INDEX_DAMAGED) != 0)
+			index_batch_damaged(f->batch, id, true);
 		if (x->kind == RECORD_CHUNK) {
 			f->unique_raw += x->place.raw_len;
 			return 0;

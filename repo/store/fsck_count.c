@@ -12,9 +12,19 @@ struct walk {
 	bool hit;
 };
 
-static void
-walk_missing(struct walk *w, const struct id *id, uint64_t slice)
+/*
+ * In a rebuild it keeps its place in the index, as damaged (rule 21): who puts
+ * it again heals it, and the references that there are count for it.
+ */
+static int
+walk_missing(struct walk *w, const struct id *id, const struct index_entry *x,
+    int level, uint64_t slice)
 {
+	struct index_entry op = { .place = x->place,
+		.refs = 1,
+		.kind = level < 0 ? RECORD_CHUNK : RECORD_NODE,
+		.level = level < 0 ? 0 : (uint8_t)level,
+		.flags = INDEX_DAMAGED | (level < 0 ? 0 : INDEX_UNCOUNTED) };
 	char name[17];
 
 	w->f->out->missing++;
@@ -23,6 +33,11 @@ walk_missing(struct walk *w, const struct id *id, uint64_t slice)
 	    w->backup, w->v->name,
 	    (unsigned long long)slice * w->f->format.chunk_size,
 	    fsck_short_id(id, name));
+	if (w->f->index != NULL)
+		return 0;
+	if (op.place.pack == 0)
+		op.place.pack = INDEX_PACK_LOST;
+	return fsck_merge(w->f, id, &op);
 }
 
 /* Counts one reference to ${id}; its children's only the first time. */
@@ -37,19 +52,20 @@ walk_down(struct walk *w, const struct id *id, int level, uint64_t slice)
 	if (id_is_hole(id))
 		return 0;
 	rc = fsck_get(f, id, &x);
-	if (rc == ERR_NOENT) {
-		walk_missing(w, id, slice);
-		return 0;
-	}
+	if (rc == ERR_NOENT)
+		return walk_missing(
+		    w, id, &(struct index_entry){ .refs = 0 }, level, slice);
 	if (rc != 0)
 		return rc;
+	if (level < 0 && (x.flags & INDEX_DAMAGED) != 0)
+		return walk_missing(w, id, &x, level, slice);
 	if (level < 0 || (x.flags & FSCK_COUNTED) != 0)
 		return fsck_merge(f, id, &op);
 	n = xmalloc(sizeof(*n));
 	if (pack_read(f->packs, &x.place, RECORD_NODE, id, &f->payload) != 0 ||
 	    node_parse(f->payload.data, f->payload.len, n, NULL) != 0 ||
 	    n->level != level) {
-		walk_missing(w, id, slice);
+		rc = walk_missing(w, id, &x, level, slice);
 		goto out;
 	}
 	op.place = x.place;

@@ -13,7 +13,10 @@
 
 enum {
 	INDEX_DAMAGED = 1, /* a read found its record bad; refs stay */
-	INDEX_TAIL = 2 /* a node or chunk that is or ends in a short slice */
+	INDEX_TAIL = 2, /* a node or chunk that is or ends in a short slice */
+	/* With INDEX_DAMAGED: a rebuild could not read it, so that its
+	 * children's counts lack what it would add. */
+	INDEX_UNCOUNTED = 4
 };
 
 /* What is known of an id.  Also the operand of the one merge operator. */
@@ -28,6 +31,9 @@ struct index_entry {
 };
 
 enum { INDEX_ENTRY_LEN = 40 };
+
+/* The pack of a record that a rebuild found nowhere: no pack. */
+#define INDEX_PACK_LOST 0xffffffffu
 
 /**
  * index_merge(into, op): apply the later operand ${op} to ${into}: a place, if

@@ -308,7 +308,8 @@ apply_moves(struct closing *c, struct request *k)
 			ch->op.kind = cur.kind;
 			ch->op.level = cur.level;
 			/* What was copied had been read, and well. */
-			if ((cur.flags & INDEX_DAMAGED) != 0) {
+			if ((cur.flags & INDEX_DAMAGED) != 0 &&
+			    (cur.flags & INDEX_UNCOUNTED) == 0) {
 				ch->op.clear = INDEX_DAMAGED;
 				closing_flag(c, &m->id, false);
 			}
@@ -339,6 +340,8 @@ apply_notes(struct closing *c)
 		    cur.place.off != n->place.off ||
 		    ((cur.flags & INDEX_DAMAGED) != 0) == !n->sound)
 			continue;
+		if (n->sound && (cur.flags & INDEX_UNCOUNTED) != 0)
+			continue; /* only a put counts its children */
 		ch = closing_change(c, id);
 		if (ch->op.place.pack != 0)
 			continue; /* it lies elsewhere from now on */
@@ -370,7 +373,8 @@ is_due(struct closing *c, const struct ledger_dying *d, uint64_t horizon,
 	if (*stale || ch != NULL || cur->stamp >= horizon)
 		return false;
 	/* A node whose children cannot be told stays until it is healed. */
-	return cur->kind == RECORD_CHUNK || d->nchildren > 0;
+	return cur->kind == RECORD_CHUNK || d->nchildren > 0 ||
+	    (cur->flags & INDEX_UNCOUNTED) != 0;
 }
 
 static void

@@ -182,15 +182,22 @@ resolve_put(struct closing *c, const struct id *id, const struct pending *p,
 	ch->op.flags = p->flags;
 	pack_counts_add(&c->live, &p->place, 1);
 	if (index_present(cur)) {
-		ch->op.clear = INDEX_DAMAGED;
+		/* Healed; its children are counted already, but where a
+		 * rebuild could not tell them. */
+		ch->op.clear = INDEX_DAMAGED | INDEX_UNCOUNTED;
 		closing_flag(c, id, false);
 		pack_counts_add(&c->live, &cur->place, -1);
-		return; /* healed; its children are counted already */
+		if (p->kind == RECORD_CHUNK)
+			c->unique_raw +=
+			    (int64_t)p->place.raw_len - cur->place.raw_len;
+		if ((cur->flags & INDEX_UNCOUNTED) == 0)
+			return;
+	} else {
+		ch->fresh = true;
+		ch->refs_before = 0;
+		if (p->kind == RECORD_CHUNK)
+			c->unique_raw += p->place.raw_len;
 	}
-	ch->fresh = true;
-	ch->refs_before = 0;
-	if (p->kind == RECORD_CHUNK)
-		c->unique_raw += p->place.raw_len;
 	/* The table may move: ${ch} is not used from here on. */
 	for (unsigned i = 0; i < p->nchildren; i++)
 		if (!id_is_hole(&p->children[i]))

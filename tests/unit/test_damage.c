@@ -616,6 +616,37 @@ a_damaged_node_that_nobody_needs_stays_until_it_is_healed(void **state)
 	assert_int_equal(st.live, 0);
 }
 
+static void
+what_a_rebuild_finds_lost_is_damaged_until_it_is_put(void **state)
+{
+	struct fsck_options o = { .rebuild = true, .data = true };
+	struct fsck_report r;
+	struct manifest a, b;
+	struct err e = { 0 };
+	struct id chunk, leaf;
+
+	(void)state;
+	fixture_backup(&f, "a", 0, 300, &a);
+	chunk_id(20, &chunk);
+	node_id(&a, 0, 1, &leaf);
+	spoil(&chunk);
+	spoil_node(&leaf, 2);
+	stop();
+	assert_int_equal(fsck(f.dir, &o, say, NULL, &r, &e), 0);
+	assert_int_equal(r.missing, 2);
+	assert_int_equal(r.hit_backups, 1);
+	fixture_open(&f);
+	start_scrub();
+	assert_int_equal(store_ndamaged(f.store), 2);
+	fixture_backup(&f, "b", 0, 300, &b);
+	is_whole(&a, 0);
+	drop(&b);
+	reclaim(50);
+	is_whole(&a, 0);
+	is_sound(1);
+	is_whole(&a, 0);
+}
+
 int
 main(void)
 {
@@ -631,6 +662,7 @@ main(void)
 		T(a_pass_of_scrub_survives_pauses_and_restarts),
 		T(what_is_damaged_is_not_had),
 		T(damage_goes_with_what_it_hit),
+		T(what_a_rebuild_finds_lost_is_damaged_until_it_is_put),
 		T(a_damaged_node_that_nobody_needs_stays_until_it_is_healed),
 #undef T
 	};
