@@ -872,6 +872,32 @@ a_peer_that_closes_in_the_middle_of_a_frame_is_told_from_one_that_is_done(
 }
 
 static void
+a_look_tells_whether_the_peer_is_there_and_loses_nothing(void **state)
+{
+	uint8_t bytes[FRAME_HEADER_LEN + 100] = { 0 };
+	struct frame f = { .type = 1, .request = 7, .len = 100 };
+	struct err e = { 0 };
+	struct lane *l;
+	int raw;
+
+	(void)state;
+	frame_print(&f, bytes);
+	l = raw_pair(&raw);
+	assert_int_equal(lane_look(l, &e), 0);
+	raw_write(raw, bytes, 20);
+	assert_int_equal(lane_look(l, &e), 0);
+	raw_write(raw, bytes + 20, sizeof(bytes) - 20);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(lane_look(l, &e), 0);
+	assert_int_equal(lane_recv(l, 0, &f, &e), 0);
+	assert_int_equal(f.len, 100);
+	assert_int_equal(lane_recv(l, 0, &f, &e), ERR_TIMEOUT);
+	close(raw);
+	assert_int_equal(lane_look(l, &e), ERR_CLOSED);
+	lane_close(l);
+}
+
+static void
 a_frame_that_claims_too_much_or_flags_is_refused_at_its_header(void **state)
 {
 	uint8_t bytes[FRAME_HEADER_LEN] = { 0 };
@@ -1261,6 +1287,8 @@ main(void)
 		    a_shutdown_from_another_thread_ends_a_receive_that_waits_locally),
 		cmocka_unit_test(
 		    a_local_socket_is_private_and_replaces_a_dead_one),
+		cmocka_unit_test(
+		    a_look_tells_whether_the_peer_is_there_and_loses_nothing),
 		cmocka_unit_test(a_new_key_is_private_and_replaces_nothing),
 		cmocka_unit_test(a_public_key_line_is_taken_apart_and_checked),
 		cmocka_unit_test(

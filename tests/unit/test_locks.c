@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -20,7 +21,7 @@
 enum { PATIENCE_MS = 20000 };
 
 static const uint8_t one[BACKUP_ID_LEN] = { 1 }, two[BACKUP_ID_LEN] = { 2 };
-static struct err e;
+static _Thread_local struct err e;
 
 static struct lock_request
 ask(const char *vm, enum lock_mode mode, const uint8_t *backup)
@@ -101,6 +102,90 @@ a_delete_and_another_of_the_vm_exclude_each_other(void **state)
 }
 
 static void
+a_delete_of_several_is_kept_from_readers_of_each(void **state)
+{
+	static const uint8_t ids[3][BACKUP_ID_LEN] = { { 7 }, { 1 }, { 2 } };
+	static const uint8_t other[BACKUP_ID_LEN] = { 9 };
+	struct locks *l = locks_new();
+	struct lock_request q = ask("a", LOCK_FOR_DELETE, ids[0]);
+	struct lock *a, *b;
+
+	(void)state;
+	q.nmore = 2;
+	assert_int_equal(try_lock(l, "a", LOCK_FOR_READ, two, &a), 0);
+	assert_int_equal(lock_take(l, &q, 0, &b, &e), ERR_BUSY);
+	q.nmore = 1;
+	assert_int_equal(lock_take(l, &q, 0, &b, &e), 0);
+	lock_release(a);
+	assert_int_equal(try_lock(l, "a", LOCK_FOR_READ, one, &a), ERR_BUSY);
+	assert_int_equal(try_lock(l, "a", LOCK_FOR_READ, ids[0], &a), ERR_BUSY);
+	assert_int_equal(try_lock(l, "a", LOCK_FOR_READ, NULL, &a), ERR_BUSY);
+	assert_int_equal(try_lock(l, "a", LOCK_FOR_READ, other, &a), 0);
+	lock_release(a);
+	lock_release(b);
+	locks_free(l);
+}
+
+struct waiter {
+	struct locks *l;
+	enum lock_mode mode;
+	int wait_ms;
+	int rc;
+	struct lock *lock;
+	atomic_bool done;
+	pthread_t thread;
+};
+
+static int
+look_thrice(void *arg, struct err *err)
+{
+	int *n = arg;
+
+	return ++*n < 3 ? 0 : err_set(err, ERR_CLOSED, "the peer is gone");
+}
+
+static void *
+come_and_go(void *arg)
+{
+	struct waiter *w = arg;
+	struct lock *k;
+
+	while (!atomic_load(&w->done)) {
+		if (try_lock(w->l, "b", LOCK_FOR_READ, one, &k) == 0)
+			lock_release(k);
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void
+who_waits_looks_around_and_can_leave(void **state)
+{
+	struct waiter busy = { .l = locks_new() };
+	struct lock_request q = ask("a", LOCK_FOR_DELETE, one);
+	struct lock *a, *b;
+	int n = 0;
+
+	(void)state;
+	assert_int_equal(try_lock(busy.l, "a", LOCK_FOR_READ, one, &a), 0);
+	/* However often others wake it. */
+	assert_int_equal(
+	    pthread_create(&busy.thread, NULL, come_and_go, &busy), 0);
+	q.look = look_thrice;
+	q.arg = &n;
+	assert_int_equal(lock_take(busy.l, &q, -1, &b, &e), ERR_CLOSED);
+	assert_string_equal(e.text, "the peer is gone");
+	assert_int_equal(n, 3);
+	atomic_store(&busy.done, true);
+	pthread_join(busy.thread, NULL);
+	/* It is forgotten: nobody waits for it. */
+	assert_int_equal(try_lock(busy.l, "a", LOCK_FOR_READ, one, &b), 0);
+	lock_release(b);
+	lock_release(a);
+	locks_free(busy.l);
+}
+
+static void
 a_refusal_says_who_since_when(void **state)
 {
 	struct locks *l = locks_new();
@@ -131,16 +216,6 @@ a_refusal_says_who_since_when(void **state)
 	lock_release(a);
 	locks_free(l);
 }
-
-struct waiter {
-	struct locks *l;
-	enum lock_mode mode;
-	int wait_ms;
-	int rc;
-	struct lock *lock;
-	atomic_bool done;
-	pthread_t thread;
-};
 
 static void *
 wait_main(void *arg)
@@ -310,6 +385,9 @@ main(void)
 		cmocka_unit_test(every_pair_is_as_the_table_says),
 		cmocka_unit_test(
 		    a_delete_and_another_of_the_vm_exclude_each_other),
+		cmocka_unit_test(
+		    a_delete_of_several_is_kept_from_readers_of_each),
+		cmocka_unit_test(who_waits_looks_around_and_can_leave),
 		cmocka_unit_test(a_refusal_says_who_since_when),
 		cmocka_unit_test(nobody_overtakes_an_earlier_one),
 		cmocka_unit_test(a_wait_ends_in_time_and_is_forgotten),
