@@ -100,6 +100,21 @@ manifest_append(struct closing *c, struct request *k)
 		: "the manifest could not be written; see the daemon's log");
 }
 
+/* By a request of this batch that was not refused. */
+static bool
+dropped_here(const struct closing *c, const uint8_t id[BACKUP_ID_LEN])
+{
+	for (const struct request *k = c->b->requests; k != NULL; k = k->next) {
+		if (k->kind != REQUEST_COMMIT || k->why.code != 0)
+			continue;
+		for (unsigned i = 0; i < k->ndrops; i++)
+			if (k->drops[i].m != NULL &&
+			    memcmp(k->drops[i].drop.id, id, BACKUP_ID_LEN) == 0)
+				return true;
+	}
+	return false;
+}
+
 /* A delete is decided here and nowhere else: the manifest stands (rule 4). */
 static int
 drop_check(struct closing *c, struct drop_work *d, struct err *e)
@@ -111,7 +126,8 @@ drop_check(struct closing *c, struct drop_work *d, struct err *e)
 	rc = index_backup_get(c->l->index, &id, &d->backup, &d->data);
 	if (rc == ERR_SYS)
 		ledger_fatal("the index cannot be read");
-	if (rc != 0 || d->backup.hidden != d->drop.hidden)
+	if (rc != 0 || d->backup.hidden != d->drop.hidden ||
+	    dropped_here(c, d->drop.id))
 		return err_set(e, ERR_NOENT, "that backup is not there");
 	d->m = xmalloc(sizeof(*d->m));
 	if (manifest_parse(d->backup.manifest, d->backup.len, d->m, e) != 0)
@@ -294,6 +310,9 @@ apply_moves(struct closing *c, struct request *k)
 		if (rc == 0 && m->kind == RECORD_MANIFEST)
 			cur.place = b.place;
 		ch = rc == 0 ? idmap_find(&c->changes, &m->id) : NULL;
+		if (rc == 0 && m->kind == RECORD_MANIFEST &&
+		    dropped_here(c, m->id.b))
+			rc = ERR_NOENT;
 		/* Gone, moved by somebody else, or healed in this batch. */
 		if (rc != 0 || cur.place.pack != m->from.pack ||
 		    cur.place.off != m->from.off ||
