@@ -65,6 +65,7 @@ static const struct {
 	[FAULT_SWEEP_READ] = { "sweep.read", 0 },
 	[FAULT_MOVE_COPY] = { "move.copy", 0 },
 	[FAULT_MOVE_COPIED] = { "move.copied", 0 },
+	[FAULT_MOVE_MANIFEST] = { "move.manifest", 0 },
 	[FAULT_MOVE_ENTRIES] = { "move.entries", 0 },
 	[FAULT_TOMBSTONE_CARRY] = { "tombstone.carry", 0 },
 	[FAULT_PACK_FORGET] = { "pack.forget", 0 },

@@ -22,6 +22,8 @@ enum {
 	RETIRE_MIN = 1 << 20 /* an open pack is not worth less */
 };
 
+static const uint32_t MANY = UINT32_MAX; /* no pack has that number */
+
 struct compacting {
 	struct store *s;
 	const struct compact_options *o;
@@ -32,6 +34,9 @@ struct compacting {
 	uint64_t bytes; /* in the lot */
 	uint64_t tombs; /* bytes of tombstones that are still needed */
 	bool carry;     /* copy those */
+	/* Where manifests lie, of whatever backup: see tombstone_needed. */
+	struct idmap manifests; /* uint32_t: a pack, or MANY */
+	bool listed;            /* those of all packs are in it */
 	bool stopped;
 	struct buf payload;
 };
@@ -112,6 +117,16 @@ move_lot(struct compacting *c)
 	return rc;
 }
 
+/* Of a manifest's copy in ${pack}, the first of two twins. */
+static void
+note_manifest(struct compacting *c, const struct id *id, uint32_t pack)
+{
+	bool fresh;
+	uint32_t *at = idmap_add(&c->manifests, id, &fresh);
+
+	*at = fresh || *at == pack ? pack : MANY;
+}
+
 /* Copies one record, and remembers to move its entry. */
 static int
 copy(struct compacting *c, const struct record *r, const struct place *from)
@@ -131,12 +146,16 @@ copy(struct compacting *c, const struct record *r, const struct place *from)
 	}
 	if (rc != 0)
 		return rc;
+	if (r->kind == RECORD_MANIFEST)
+		fault_pass(FAULT_MOVE_MANIFEST);
 	fault_pass(FAULT_MOVE_COPY);
 	rc = ledger_copy(
 	    c->s->ledger, c->pack->domain, &again, c->payload.data, &to);
 	if (rc != 0)
 		return rc;
 	fault_pass(FAULT_MOVE_COPIED);
+	if (r->kind == RECORD_MANIFEST)
+		note_manifest(c, &r->id, to.pack);
 	c->bytes += RECORD_HEADER_LEN + r->stored_len;
 	if (r->kind == RECORD_TOMBSTONE)
 		return 0;
@@ -148,22 +167,70 @@ copy(struct compacting *c, const struct record *r, const struct place *from)
 	return 0;
 }
 
+static int
+see_manifest(void *arg, const struct record *r, const struct place *at,
+    const uint8_t *payload, bool sound)
+{
+	struct compacting *c = arg;
+	struct pack_info info;
+	uint32_t pack = at->pack;
+
+	(void)payload;
+	(void)sound;
+	if (r->kind != RECORD_MANIFEST)
+		return 0;
+	if (packs_get(c->s->packs, pack, &info) == 0 && info.mirror != 0 &&
+	    info.mirror < pack)
+		pack = info.mirror;
+	note_manifest(c, &r->id, pack);
+	return 0;
+}
+
+static bool
+is_meta(const struct pack_info *info, unsigned percent)
+{
+	(void)percent;
+	return info->type == PACK_META && info->state != PACK_DEAD;
+}
+
+/* Reads the footers of all meta packs, of both twins: one may be alone. */
+static int
+list_manifests(struct compacting *c)
+{
+	struct list l = list_packs(c->s, 0, is_meta);
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < l.n; i++) {
+		struct pack_scan out;
+
+		rc = pack_scan(
+		    c->s->packs, l.pack[i].number, 0, 0, see_manifest, c, &out);
+		if (rc == ERR_NOENT)
+			rc = 0; /* it went meanwhile */
+	}
+	free(l.pack);
+	c->listed = rc == 0;
+	return rc;
+}
+
 /*
- * A tombstone keeps a manifest away that some pack may still hold: those that
- * it names.  When they are gone it may go (rule 15).
+ * A tombstone keeps a manifest away that some pack may still hold (rule 15).
+ * Those that it names are a quick answer; but copies lie elsewhere too, if the
+ * manifest was moved, or was about to be moved when it was deleted or the
+ * daemon ended: so it goes only when no pack but the one that is going has it.
  */
 static int
 tombstone_needed(struct compacting *c, const struct record *r,
     const struct place *at, bool *needed)
 {
 	struct pack_info info;
+	const uint32_t *found;
 	int rc;
 
 	*needed = true;
 	rc = pack_read(c->s->packs, at, r->kind, &r->id, &c->payload);
 	if (rc != 0 || c->payload.len != RECORD_TOMBSTONE_LEN)
 		return rc == ERR_SYS ? rc : 0;
-	*needed = false;
 	for (unsigned i = 0; i < 2; i++) {
 		uint32_t pack = get_le32(c->payload.data + 4 * i);
 
@@ -171,8 +238,17 @@ tombstone_needed(struct compacting *c, const struct record *r,
 		if (pack != 0 && pack != c->pack->number &&
 		    pack != c->pack->mirror &&
 		    packs_get(c->s->packs, pack, &info) == 0)
-			*needed = true;
+			return 0;
 	}
+	if (!c->listed) {
+		rc = list_manifests(c);
+		/* What cannot be read may hold it. */
+		if (rc != 0)
+			return rc == ERR_SYS ? rc : 0;
+	}
+	found = c->manifests.n > 0 ? idmap_find(&c->manifests, &r->id) : NULL;
+	*needed = found != NULL && *found != c->pack->number &&
+	    *found != c->pack->mirror;
 	return 0;
 }
 
@@ -359,6 +435,7 @@ compact(struct store *s, const struct compact_options *o,
 	int rc;
 
 	c.moves = xmalloc(MOVE_LOT * sizeof(*c.moves));
+	idmap_init(&c.manifests, sizeof(uint32_t));
 	rc = retire_sparse(s, o->live_percent);
 	if (rc == 0)
 		rc = remove_all_dead(&c);
@@ -366,6 +443,7 @@ compact(struct store *s, const struct compact_options *o,
 		rc = rewrite_sparse(&c);
 	if (rc == ERR_CLOSED && c.stopped)
 		rc = 0;
+	idmap_fini(&c.manifests);
 	buf_fini(&c.payload);
 	free(c.moves);
 	return rc;

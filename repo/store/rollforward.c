@@ -537,6 +537,49 @@ count_roots(struct roll *r, const struct manifest *m, int sign)
 	return 0;
 }
 
+static int
+see_tombstone(void *arg, const struct record *rec, const struct place *place,
+    const uint8_t *payload, bool sound)
+{
+	struct roll *r = arg;
+	bool fresh;
+
+	(void)place;
+	(void)payload;
+	if (rec->kind == RECORD_TOMBSTONE && sound)
+		idmap_add(&r->tombs, &rec->id, &fresh);
+	return 0;
+}
+
+/*
+ * A manifest in a tail that the index does not know may be one that the crash
+ * kept from being published; or a copy that was made while its backup was
+ * being deleted, and that tombstone may lie in any meta pack.
+ */
+static int
+look_for_tombstones(struct roll *r)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < r->nmanifests; i++)
+		any = any || r->backups.n == 0 ||
+		    idmap_find(&r->backups, &r->manifest[i].id) == NULL;
+	for (size_t i = 0; any && i < r->npacks; i++) {
+		struct tail_pack *p = &r->pack[i];
+		struct pack_scan scan;
+		int rc;
+
+		if (!p->present || p->info.type != PACK_META)
+			continue;
+		rc = pack_scan(
+		    r->packs, p->info.number, 0, 0, see_tombstone, r, &scan);
+		if (rc != 0 && rc != ERR_CORRUPT)
+			return err_set(r->e, rc, "pack %08x cannot be read",
+			    p->info.number);
+	}
+	return 0;
+}
+
 /* Deleted since, or hidden when it was and nobody builds on it any more. */
 static int
 see_backup(void *arg, const struct index_backup *b)
@@ -692,6 +735,7 @@ rollforward(struct index *x, struct volume *v, struct pack_set *p,
 			err_set(e, rc, "the index cannot be read");
 		goto out;
 	}
+	rc = look_for_tombstones(&r);
 	for (size_t i = 0; rc == 0 && i < r.nmanifests; i++)
 		rc = put_manifest(&r, &r.manifest[i]);
 	if (rc == 0)
