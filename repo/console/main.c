@@ -104,7 +104,8 @@ static const struct command commands[] = {
 	    "read all that is stored, slowly, in the background",
 	    "It is done by itself every 30 days (`backstayd "
 	    "--scrub-interval`).\n"
-	    "`status`, also where nothing is said, ends with 3 while something\n"
+	    "`status`, also where nothing is said, ends with 3 while "
+	    "something\n"
 	    "is damaged.\n"
 	    "\n"
 	    "  --rate RATE     read at most so many bytes a second (50M)\n",

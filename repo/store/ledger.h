@@ -54,8 +54,8 @@ void ledger_end(struct ledger_session *s);
 
 /* What a session may know of an id. */
 struct ledger_found {
-	bool have;     /* it may rely on it (rule 2) */
-	bool damaged;  /* it is there, but a read found its record bad */
+	bool have;    /* it may rely on it (rule 2) */
+	bool damaged; /* it is there, but a read found its record bad */
 	/* Set with either: */
 	uint8_t flags; /* INDEX_TAIL */
 	struct place place;

@@ -193,8 +193,8 @@ struct pack_scan {
 };
 
 enum {
-	PACK_SCAN_PAYLOAD = 1,  /* read payloads and check their CRC */
-	PACK_SCAN_NO_FOOTER = 2, /* read record by record even if there is one */
+	PACK_SCAN_PAYLOAD = 1,   /* read payloads and check their CRC */
+	PACK_SCAN_NO_FOOTER = 2, /* record by record even if there is one */
 	PACK_SCAN_FORGET = 4     /* leave no cache full of it */
 };
 

@@ -218,3 +218,26 @@ stop_daemon
 check_store
 check_store --data
 ok "fsck finds nothing wrong in the end"
+
+# Where ids are keyed: verify and scrub hash with the namespace's key.
+make_repo "$dir/keyed" --dedup namespace
+start_daemon
+enroll_agent kvm03
+backup kvm03 acme/web1 --disk "vda=raw:$dir/vda"
+backup kvm03 umbra/web1 --disk "vda=raw:$dir/other"
+all_is_well
+run_scrub
+[ "$(json "$dir/scrub.json" 'j["scrub"]["found"]')" = 0 ] ||
+	fail "scrub: $(cat "$dir/scrub.json")"
+spoil_slice "$dir/other" 20
+run_scrub
+known_is 3
+[ "$(json "$dir/scrub.json" '[h["backup"][:10] for h in j["damage"]["hit"]]')" \
+	= "['umbra/web1']" ] || fail "scrub: $(cat "$dir/scrub.json")"
+verify_is 0 acme/web1@latest
+verify_is 3
+backup kvm03 umbra/web1 --disk "vda=raw:$dir/other"
+all_is_well
+stop_daemon
+check_store
+ok "a repository of namespaces"
