@@ -257,8 +257,7 @@ open_folders(struct daemon *d, const char *dir, struct err *e)
 }
 
 static int
-scrub_key(
-    void *arg, uint32_t domain, uint8_t key[HASH_KEY_LEN], bool *keyed)
+scrub_key(void *arg, uint32_t domain, uint8_t key[HASH_KEY_LEN], bool *keyed)
 {
 	struct domain d;
 	int rc = domains_get(arg, domain, &d, NULL);
