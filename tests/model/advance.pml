@@ -8,7 +8,8 @@
  * control lane turns the start, takes the frontier (under the session's gate),
  * commits an incomplete manifest over it, and advances; the second drops the
  * first in its own batch.  An operator deletes the parent, which is held: it
- * is hidden, and its root dropped when the session ends.
+ * is hidden, and its root dropped when the session ends; or it is another's,
+ * and dropped at once.
  *
  * Claims: whatever was answered "had" or put stays while the session lives;
  * counts are exact; a complete backup lacks nothing; a hidden parent goes.
@@ -47,7 +48,8 @@ bool closing;
 byte start = INF, answers;
 byte frontier;
 byte promised;			/* bits that the session was answered or put */
-bool gate;			/* the control lane has it */
+bool builds;			/* on the parent, which it holds then */
+bool safe;			/* something holds what the session stored */
 bool begun, ended, released, crashed;
 
 #define ALIVE (start != INF)
@@ -137,7 +139,10 @@ proctype ledger() {
 		h = 0; cput = 0; cset = 0; ccom = false; cold = 0;
 		chide = false; crem = 0; crems = 255;
 		assert(EXACT && WHOLE);
-		assert(KEPT(A) && KEPT(C)) }
+		assert(KEPT(A) && KEPT(C));
+		/* An interrupted backup does not begin anew. */
+		safe = safe || minc[1];
+		assert(!safe || minc[1] || minc[2] || backup) }
 	:: d_step { closing && crems == 255 ->
 		published = cur - 1; crems = 0; cinc = 0; cdrop = false;
 		closing = false }
@@ -147,7 +152,7 @@ proctype ledger() {
 
 #define ASKED (promised & BIT(A))
 inline answer(o) {
-	atomic { !gate && ALIVE ->
+	atomic { ALIVE ->
 		if
 		:: HAD(o) -> skip
 		:: !HAD(o) -> oput = oput | BIT(o)
@@ -166,15 +171,13 @@ proctype lane() {
 	atomic { start = published + 1; answers = start; begun = true };
 	if :: answer(A) :: !ALIVE -> goto quit fi;
 	if
-#ifndef BUG_HELD
-	:: answer(C)
-#endif
+	:: atomic { !builds && ALIVE -> skip }; answer(C)
 	/* An agent that builds on its parent need not ask before the node. */
-	:: atomic { !gate && ALIVE && parent -> promised = promised | BIT(C) }
+	:: atomic { builds && ALIVE -> promised = promised | BIT(C) }
 	:: !ALIVE -> goto quit
 	fi;
 	if
-	:: atomic { !gate && ALIVE ->
+	:: atomic { ALIVE ->
 		assert(HAD(A));
 		assert(HAD(C));
 		oput = oput | BIT(N);
@@ -182,7 +185,7 @@ proctype lane() {
 	:: !ALIVE -> goto quit
 	fi;
 	if
-	:: atomic { !gate && ALIVE && HAD(N) -> ocom = true };
+	:: atomic { ALIVE && HAD(N) -> ocom = true };
 		if :: backup :: !ALIVE fi
 	:: atomic { ALIVE -> skip }
 	:: !ALIVE
@@ -199,12 +202,11 @@ inline checkpoint(k) {
 	:: atomic { ALIVE -> answers = published + 1; t = answers }
 	:: !ALIVE -> goto out
 	fi;
-#elif defined(BUG_NOGATE)	/* answers go on between the two */
+#elif defined(BUG_OLDANSWERS) /* answers go on as before the turn */
 	if
-	:: atomic { ALIVE -> t = published + 1 }
+	:: atomic { ALIVE -> t = published + 1; f = frontier }
 	:: !ALIVE -> goto out
 	fi;
-	if :: atomic { ALIVE -> f = frontier; answers = t } :: !ALIVE -> goto out fi;
 #else
 	if
 	:: atomic { ALIVE -> answers = published + 1; t = answers; f = frontier }
@@ -245,9 +247,10 @@ out:	skip
 /* Deletes the parent; who held it drops it when the session ends. */
 proctype deleter() {
 	if
-	:: atomic { parent && begun && !ended -> ohide = true };
+	:: atomic { builds && begun && !ended -> ohide = true };
 		hid && !closing;
 		ended
+	:: !builds
 	:: ended
 	fi;
 	/* What the session left is let go of as well. */
@@ -298,6 +301,7 @@ init {
 	atomic {
 		p[C] = true; refs[C] = 1; st[C] = 1; parent = true;
 		if :: p[A] = true; st[A] = 1 :: true fi;
+		if :: builds = true :: builds = false fi;
 		run ledger(); run lane(); run control(); run deleter();
 		run reclaimer();
 #ifdef CRASH
