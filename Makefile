@@ -144,7 +144,7 @@ test-programs: $(PROGRAMS) $(UNITS) $(E2E_PROGRAMS)
 fuzzers: $(FUZZERS)
 
 # UNIT= and E2E= choose some: make check UNIT='test_lane test_store' E2E=
-.PHONY: check demo fuzz
+.PHONY: check model demo fuzz
 UNIT ?= test_*
 E2E ?= [0-9]*
 MODEL ?= *
@@ -167,6 +167,10 @@ stress: deps
 bench-cost: deps
 	$(SELF) all
 	$(Q)tests/bench/cost.sh $(B) build/bench-cost.json
+
+# The short form of it is part of check.
+model: deps
+	$(Q)JOBS=$(JOBS) tests/model/run.sh complete
 
 demo: deps
 	$(SELF) all
@@ -238,6 +242,7 @@ help:
 	@echo "make            backstayd, backstay and backstay-agent, in $(B)"
 	@echo "make demo       set up, build, and show two backups and their restores"
 	@echo "make check      set up, build, and run all tests; some: UNIT='test_lane' E2E='20-*'"
+	@echo "make model      search the models of the store completely: some minutes"
 	@echo "make lint       layout, clang-tidy, cppcheck, shellcheck, headers, include directions"
 	@echo "make stress     everything at once, at random, for DURATION=$(DURATION) seconds; SEED= to replay"
 	@echo "make bench-cost what deletes and reclaiming cost, beside restic and borg"
