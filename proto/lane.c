@@ -197,7 +197,9 @@ fill(struct lane *l, int timeout_ms, struct err *e)
 	if (atomic_load(&l->ended))
 		return check_ended(l, e);
 	if (rc == ERR_CLOSED && l->in_end != l->in_off)
-		err_set(e, rc, "the connection ended in the middle of a frame");
+		err_set(e, rc,
+		    "the peer closed the connection in the middle of "
+		    "a frame");
 	return name_peer(l, e);
 }
 

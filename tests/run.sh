@@ -72,6 +72,17 @@ cases() {
 		awk '{ n += $1 } END { print n + 0 }'
 }
 
+# what_failed LOG: the cases of cmocka that failed, or else all of it.
+what_failed() {
+	if grep -q '^\[  FAILED  \]' "$1"; then
+		awk '/ test\(s\) run\.$/ { exit } /^\[ RUN / { case_of = "" } { case_of = case_of $0 "\n" }
+			/^\[  FAILED  \].*[a-z]/ { printf "%s", case_of
+				case_of = "" }' "$1"
+	else
+		cat "$1"
+	fi
+}
+
 passed=0
 failed=0
 
@@ -100,7 +111,7 @@ tell() {
 	fi
 	printf '  FAIL  %-28s %4d  %7s s  (status %s%s; %s)\n' "$name" "$p" \
 		"$time" "$status" "$why" "$log"
-	sed 's/^/        | /' "$log" | tail -n 60
+	what_failed "$log" | tail -n 120 | sed 's/^/        | /'
 }
 
 find_tests unit .c "$UNIT"

@@ -359,6 +359,8 @@ put_chunks(struct session *s, const struct frame *f, struct msg_put_done *done,
 	struct rd r = rd_over(f->payload, f->len);
 	int rc;
 
+	if (r.left == 0)
+		return err_set(e, ERR_PROTO, "PUT: no chunk in it");
 	while (r.left > 0) {
 		struct msg_chunk c;
 		struct store_put p;

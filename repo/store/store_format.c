@@ -101,11 +101,12 @@ store_format_read(const char *dir, struct store_format *out, struct err *e)
 	int dirfd, rc;
 
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd == -1 && (errno == ENOENT || errno == ENOTDIR))
+		return err_set(e, ERR_NOENT,
+		    "%s: %s: make a repository with `backstay init %s`", dir,
+		    strerror(errno), dir);
 	if (dirfd == -1)
-		return err_set(e,
-		    errno == ENOENT || errno == ENOTDIR ? ERR_NOENT
-			: errno == EACCES               ? ERR_DENIED
-							: ERR_SYS,
+		return err_set(e, errno == EACCES ? ERR_DENIED : ERR_SYS,
 		    "%s: %s", dir, strerror(errno));
 	rc = file_read(dirfd, file_name, FORMAT_FILE_MAX, &text);
 	if (rc == ERR_NOENT)

@@ -7,7 +7,10 @@
 #
 #   tests/e2e/50-refusals.sh        (mounts a small file system: as root, or in
 #                                    a name space of its own)
-[ "$(id -u)" = 0 ] || exec unshare --user --map-root-user --mount "$0" "$@"
+if [ "$(id -u)" != 0 ]; then
+	export NO_DEVICES=1
+	exec unshare --user --map-root-user --mount bash "$0" "$@"
+fi
 . "$(dirname "$0")/lib.sh"
 need losetup mount
 
@@ -171,7 +174,7 @@ same_bytes "$dir/disk" "$dir/there.raw"
 refused "/no: there is no such" kvm01 restore -q web1@latest --disk "vda=$dir/no/way.raw"
 expect_fail 1 "web7" console restore web7@latest --to "$dir/to"
 [ ! -e "$dir/x.raw" ] || fail "a refused restore left a file"
-if loop=$(losetup -f 2>/dev/null); then
+if [ -z "${NO_DEVICES:-}" ]; then
 	truncate -s 8M "$dir/small.img"
 	truncate -s 24M "$dir/large.img"
 	noise $((24 * mib)) old >"$dir/large.img"
@@ -190,7 +193,7 @@ if loop=$(losetup -f 2>/dev/null); then
 	cmp -n $((16 * mib)) "$big" "$dir/disk" ||
 		fail "the device has not what was backed up"
 else
-	echo "# no loop devices here: block devices are not tested"
+	echo "# not root: restores to block devices are not tested"
 fi
 ok "sources that cannot be read, targets that cannot be written"
 

@@ -337,18 +337,22 @@ pipelined_requests_are_answered_in_order_over_a_local_socket(void **state)
 	pipeline(false);
 }
 
-/* Send ${n} frames of 256 KiB, take as many, at once and all of them right. */
+/*
+ * Send ${n} frames of 256 KiB, take as many, at once and all of them right.
+ * Never more than AHEAD frames ahead of the other end: two ends that both write
+ * more than a window without reading wait for one another for ever.
+ */
 static int
 stream(struct lane *l, uint32_t n, struct err *e)
 {
-	enum { LEN = 256 << 10 };
+	enum { LEN = 256 << 10, AHEAD = 4 };
 	uint8_t *data = xmalloc(LEN), *room = xmalloc(LEN);
 	uint32_t sent = 0, got = 0;
 	struct frame f;
 	int rc = 0;
 
 	while (sent < n || got < n) {
-		if (sent < n) {
+		if (sent < n && sent < got + AHEAD) {
 			pattern(data, LEN, sent);
 			rc = lane_send(l, 1, sent, data, LEN, e);
 			if (rc != 0)
@@ -356,7 +360,9 @@ stream(struct lane *l, uint32_t n, struct err *e)
 			sent++;
 		}
 		while (got < n) {
-			rc = lane_recv(l, sent < n ? 0 : PATIENCE_MS, &f, e);
+			bool may_send = sent < n && sent < got + AHEAD;
+
+			rc = lane_recv(l, may_send ? 0 : PATIENCE_MS, &f, e);
 			if (rc != 0)
 				break;
 			if (f.request != got || f.len != LEN ||
