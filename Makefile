@@ -44,6 +44,8 @@ DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
 	zstd spin
+# Crash tests: disks whose writes are logged.
+DEBS += qemu-system-common fuse3 xfsprogs
 # Sanitizers by clang, fuzzing, lint.
 DEBS += clang libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck \
 	shellcheck
@@ -168,6 +170,14 @@ bench-cost: deps
 	$(SELF) all
 	$(Q)tests/bench/cost.sh $(B) build/bench-cost.json
 
+# Every fault point, killed and failed and with the power cut; races; real file
+# systems.  CRASH=long: more of each.
+.PHONY: check-crash
+CRASH ?=
+check-crash: deps
+	$(SELF) FAULT=1 crashers
+	$(Q)B=$(B)$(if $(FAULT),,-fault) JOBS=$(JOBS) CRASH=$(CRASH) tests/crash/run.sh
+
 # The short form of it is part of check.
 model: deps
 	$(Q)JOBS=$(JOBS) tests/model/run.sh complete
@@ -242,6 +252,7 @@ help:
 	@echo "make            backstayd, backstay and backstay-agent, in $(B)"
 	@echo "make demo       set up, build, and show two backups and their restores"
 	@echo "make check      set up, build, and run all tests; some: UNIT='test_lane' E2E='20-*'"
+	@echo "make check-crash  a store hit at every fault point, races, real file systems; CRASH=long"
 	@echo "make model      search the models of the store completely: some minutes"
 	@echo "make lint       layout, clang-tidy, cppcheck, shellcheck, headers, include directions"
 	@echo "make stress     everything at once, at random, for DURATION=$(DURATION) seconds; SEED= to replay"

@@ -10,7 +10,25 @@
 struct note {
 	uint8_t what;
 	uint8_t id[BACKUP_ID_LEN];
+	uint64_t at; /* how long the log was */
 };
+
+enum { PAGE = 4096 };
+
+static int watched = -1; /* set before it is used */
+
+void
+journal_watch(int log)
+{
+	watched = log;
+}
+
+static bool
+is_answer(enum journal_what what)
+{
+	return what != JOURNAL_COMMIT && what != JOURNAL_DROP &&
+	    what != JOURNAL_REBUILD;
+}
 
 void
 journal_note(int fd, enum journal_what what, const uint8_t *id)
@@ -19,6 +37,17 @@ journal_note(int fd, enum journal_what what, const uint8_t *id)
 
 	if (id != NULL)
 		memcpy(n.id, id, sizeof(n.id));
+	if (watched != -1) {
+		off_t hole = lseek(watched, 0, SEEK_HOLE);
+
+		if (hole == -1)
+			abort();
+		/* It is told in pages: never too early for an answer, never
+		 * too late for a question. */
+		n.at = (uint64_t)hole;
+		if (!is_answer(what))
+			n.at = n.at > PAGE ? n.at - PAGE : 0;
+	}
 	if (write(fd, &n, sizeof(n)) != (ssize_t)sizeof(n))
 		abort();
 }
@@ -68,9 +97,23 @@ journal_read(int fd, uint64_t upto, struct journal *j)
 	struct note n;
 
 	memset(j, 0, sizeof(*j));
-	for (uint64_t at = 0; at + sizeof(n) <= upto; at += sizeof(n)) {
+	for (uint64_t at = 0;; at += sizeof(n)) {
 		if (pread_full(fd, &n, sizeof(n), at) != (ssize_t)sizeof(n))
 			break;
-		read_one(j, &n);
+		if (n.at <= upto)
+			read_one(j, &n);
+	}
+}
+
+uint64_t
+journal_first(int fd)
+{
+	struct note n;
+
+	for (uint64_t at = 0;; at += sizeof(n)) {
+		if (pread_full(fd, &n, sizeof(n), at) != (ssize_t)sizeof(n))
+			return UINT64_MAX;
+		if (n.what == JOURNAL_COMMITTED)
+			return n.at;
 	}
 }

@@ -37,7 +37,14 @@ struct journal {
 	bool rebuilding;
 };
 
-/** journal_read(fd, upto, j): what holds after its first ${upto} bytes. */
+/** journal_watch(log): from here on each note says how long that file was: the
+ * log of all writes to the disk.  journal_first(fd): how long at the first
+ * answer. */
+void journal_watch(int log);
+uint64_t journal_first(int fd);
+
+/** journal_read(fd, upto, j): what was asked and answered when the log was no
+ * longer than ${upto}; UINT64_MAX: all. */
 void journal_read(int fd, uint64_t upto, struct journal *j);
 
 struct journal_backup *journal_find(struct journal *j, const uint8_t *id);

@@ -82,8 +82,8 @@ int world_rebuild(struct world *w);
 int world_read(struct world *w, const struct manifest *m, struct err *e);
 
 /** world_verify(w, upto): the whole examination, for which the store must not
- * be open: the first ${upto} bytes of the journal hold, and hold after a
- * start, a collection, a rebuild, and when all is deleted.  Exits with
+ * be open: what the journal says of a log of ${upto} bytes holds, and hold
+ * after a start, a collection, a rebuild, and when all is deleted.  Exits with
  * WORLD_FAILED and a line on stderr if anything is wrong. */
 void world_verify(struct world *w, uint64_t upto);
 
