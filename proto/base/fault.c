@@ -72,6 +72,7 @@ static const struct {
 	[FAULT_PACK_FORGOTTEN] = { "pack.forgotten", 0 },
 	[FAULT_PACK_GONE] = { "pack.gone", 0 },
 	[FAULT_READ_PLACED] = { "read.placed", 0 },
+	[FAULT_ROOT_PLACED] = { "root.placed", 0 },
 	[FAULT_START_LOCK] = { "start.lock", CAN_FAIL },
 	[FAULT_START_BURY] = { "start.bury", 0 },
 	[FAULT_START_SYNC] = { "start.sync", 0 },

@@ -78,6 +78,7 @@ enum fault_point {
 	FAULT_PACK_GONE,
 	/* a read has its place, and not yet its bytes */
 	FAULT_READ_PLACED,
+	FAULT_ROOT_PLACED,
 	/* what a start does */
 	FAULT_START_LOCK,
 	FAULT_START_BURY,

@@ -336,6 +336,40 @@ store_hold_node(struct store_session *x, struct store_lane *l,
 	return rc;
 }
 
+/* A node that the session may rely on.  It may move on the way from its place
+ * to its bytes: what fails counts only if it still lies there (rule 21). */
+static int
+own_node(struct store_session *x, struct store_lane *l, const struct id *id,
+    unsigned level, struct node *n, struct err *e)
+{
+	struct place tried = { 0 };
+	struct ledger_found found;
+	int rc = 0;
+
+	for (;;) {
+		int found_rc = ledger_find(
+		    x->ledger, RECORD_NODE, (uint8_t)level, id, 1, &found, e);
+
+		if (found_rc != 0)
+			return found_rc;
+		if (!found.have)
+			return err_set(e, ERR_MISSING,
+			    "its tree is not in the repository");
+		if (found.place.pack == tried.pack &&
+		    found.place.off == tried.off)
+			break;
+		tried = found.place;
+		fault_pass(FAULT_ROOT_PLACED);
+		rc = store_node_at(x->store, l, id, &tried, level, n, e);
+		if (rc == 0)
+			return 0;
+	}
+	if (rc == ERR_CORRUPT || rc == ERR_NOENT)
+		ledger_damaged(x->store->ledger, id, &tried);
+	return err_set(e, rc, "a node in pack %08x at %u cannot be read",
+	    tried.pack, tried.off);
+}
+
 /*
  * Rule 18: the root's level follows from the volume's size, and the last slice
  * that is there lies inside it and has its right length.  All other slices are
@@ -357,17 +391,7 @@ root_check(struct store_session *x, struct store_lane *l,
 	if (nslices == 0)
 		return err_set(e, ERR_PROTO, "an empty volume with a root");
 	for (int level = (int)node_root_level(nslices); level >= 0; level--) {
-		rc = ledger_find(
-		    x->ledger, RECORD_NODE, (uint8_t)level, &id, 1, &found, e);
-		if (rc != 0)
-			return rc;
-		if (!found.have)
-			return err_set(e, ERR_MISSING,
-			    "its tree is not in the repository");
-		rc = store_node_at(
-		    x->store, l, &id, &found.place, (unsigned)level, &n, e);
-		if (rc == ERR_CORRUPT || rc == ERR_NOENT)
-			ledger_damaged(x->store->ledger, &id, &found.place);
+		rc = own_node(x, l, &id, (unsigned)level, &n, e);
 		if (rc != 0)
 			return rc;
 		last += (uint64_t)(n.n - 1) *

@@ -198,6 +198,54 @@ a_reader_goes_on_when_its_pack_is_rewritten(void **state)
 	assert_int_equal(end(&reader), 0);
 }
 
+static void *
+commit_it(void *arg)
+{
+	struct job *j = arg;
+
+	j->rc = world_commit(&w, j->x, "b", 0, 2, NULL, &j->part);
+	return NULL;
+}
+
+static void
+await_removed(uint64_t entries)
+{
+	uint64_t deadline = now_ms() + 10000;
+	struct reclaim_status st;
+
+	do {
+		reclaimer_wake(w.reclaimer);
+		reclaimer_status(w.reclaimer, &st);
+	} while (st.entries < entries && now_ms() < deadline);
+	assert_true(st.entries >= entries);
+}
+
+static void
+a_commit_goes_on_when_the_pack_of_its_root_is_rewritten(void **state)
+{
+	struct job job = { 0 };
+
+	(void)state;
+	assert_int_equal(world_backup(&w, "a", 0, 2, NULL, &a), 0);
+	assert_int_equal(world_backup(&w, "fill", 2000, 600, NULL, &b), 0);
+	world_close(&w);
+	assert_int_equal(world_open(&w), 0);
+	reclaimer_hold(w.reclaimer, 600);
+	assert_int_equal(world_delete(&w, &b), 0);
+	await_removed(600);
+	assert_int_equal(store_begin(w.store, 0, &job.x, &e), 0);
+	assert_true(fault_arm("root.placed=block"));
+	begin(&job, commit_it);
+	assert_true(fault_await(FAULT_ROOT_PLACED));
+	reclaimer_hold(w.reclaimer, 0);
+	assert_int_equal(world_gc(&w), 0);
+	assert_true(fault_hits(FAULT_MOVE_MANIFEST) > 0);
+	assert_true(fault_hits(FAULT_PACK_UNLINKED) > 0);
+	fault_release(FAULT_ROOT_PLACED);
+	assert_int_equal(end(&job), 0);
+	store_end(job.x);
+}
+
 /* The daemon takes these locks: a restore and a delete of what it reads. */
 static void
 a_restore_refuses_the_delete_of_its_backup_only(void **state)
@@ -462,6 +510,7 @@ main(int argc, char **argv)
 		T(an_answer_holds_while_the_last_reference_is_dropped),
 		T(what_is_put_while_the_reclaimer_decides_stays),
 		T(a_reader_goes_on_when_its_pack_is_rewritten),
+		T(a_commit_goes_on_when_the_pack_of_its_root_is_rewritten),
 		T(a_restore_refuses_the_delete_of_its_backup_only),
 		T(an_incremental_outlives_its_parent),
 		T(a_checkpoint_waits_for_an_answer_on_its_way),
