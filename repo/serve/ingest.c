@@ -196,8 +196,7 @@ parent_to_json(struct session *s, const struct job *j)
 		json_set_u64(x, "size", v->size);
 		json_set_hex(x, "root", v->root.b, ID_LEN);
 		json_array_append_new(list, x);
-		damaged =
-		    damage_of_volume(s->srv->store, tools, v, until_ms);
+		damaged = damage_of_volume(s->srv->store, tools, v, until_ms);
 		if (damaged == NULL) {
 			json_decref(list);
 			json_decref(o);

@@ -263,7 +263,8 @@ a_tree_that_does_not_fit_the_size_is_refused(void **state)
 		    (uint64_t)((int64_t)fixture_tree(
 				   &f, x, 1, 200, 1000, &m.volume[0].root) +
 			wrong[i].size);
-		assert_int_equal(store_commit(x, f.lane, &m, NULL, 0, &e), wrong[i].rc);
+		assert_int_equal(
+		    store_commit(x, f.lane, &m, NULL, 0, &e), wrong[i].rc);
 		store_end(x);
 	}
 }
