@@ -52,9 +52,9 @@ parse(struct console *c, int argc, char **argv, struct wish *w)
 		switch (o) {
 		case 't': w->to = optarg; break;
 		case 'f':
-			w->format = optarg;
-			if (strcmp(optarg, "qcow2") != 0 &&
-			    strcmp(optarg, "raw") != 0)
+			w->format = optarg != NULL ? optarg : "";
+			if (strcmp(w->format, "qcow2") != 0 &&
+			    strcmp(w->format, "raw") != 0)
 				return console_misuse(
 				    c, "--format is qcow2 or raw");
 			break;

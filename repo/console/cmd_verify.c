@@ -65,15 +65,17 @@ follow(struct console *c, uint64_t job, struct show *w, json_t **out,
 static void
 print(const json_t *a)
 {
-	const json_t *o;
+	const json_t *places = json_object_get(a, "damaged");
 	char size[16];
-	size_t i;
 
-	json_array_foreach(json_object_get(a, "damaged"), i, o)
-	    printf("%s, volume %s: %" PRIu64 " bytes from %" PRIu64
-		   " on are damaged\n",
-		answer_str(o, "backup"), answer_str(o, "volume"),
-		answer_u64(o, "len"), answer_u64(o, "from"));
+	for (size_t i = 0; i < json_array_size(places); i++) {
+		const json_t *o = json_array_get(places, i);
+
+		printf("%s, volume %s: %" PRIu64 " bytes from %" PRIu64
+		       " on are damaged\n",
+		    answer_str(o, "backup"), answer_str(o, "volume"),
+		    answer_u64(o, "len"), answer_u64(o, "from"));
+	}
 	if (answer_u64(a, "untold") > 0)
 		printf("... and %" PRIu64 " more such places\n",
 		    answer_u64(a, "untold"));

@@ -27,8 +27,7 @@ print_volume(const char *backup, const json_t *v)
 void
 damage_print(const json_t *d)
 {
-	const json_t *hits = json_object_get(d, "hit"), *h, *v;
-	size_t i, k;
+	const json_t *hits = json_object_get(d, "hit");
 
 	if (answer_u64(d, "damaged") == 0) {
 		puts("damage      none is known");
@@ -39,7 +38,12 @@ damage_print(const json_t *d)
 	    json_is_true(json_object_get(d, "complete"))
 		? ""
 		: " so far, not all were looked at");
-	json_array_foreach(hits, i, h)
-	    json_array_foreach(json_object_get(h, "volumes"), k, v)
-		print_volume(answer_str(h, "backup"), v);
+	for (size_t i = 0; i < json_array_size(hits); i++) {
+		const json_t *h = json_array_get(hits, i);
+		const json_t *volumes = json_object_get(h, "volumes");
+
+		for (size_t k = 0; k < json_array_size(volumes); k++)
+			print_volume(answer_str(h, "backup"),
+			    json_array_get(volumes, k));
+	}
 }

@@ -157,8 +157,6 @@ copy(struct compacting *c, const struct record *r, const struct place *from)
 	if (r->kind == RECORD_MANIFEST)
 		note_manifest(c, &r->id, to.pack);
 	c->bytes += RECORD_HEADER_LEN + r->stored_len;
-	if (r->kind == RECORD_TOMBSTONE)
-		return 0;
 	c->moves[c->n++] = (struct ledger_move){
 		.id = r->id, .kind = r->kind, .from = *from, .to = to
 	};
@@ -329,8 +327,7 @@ carry_tombstones(struct compacting *c, const struct pack_info *pack, bool *gain)
 	c->carry = true;
 	rc = scan(c, pack);
 	fault_pass(FAULT_TOMBSTONE_CARRY);
-	/* An empty lot waits for a batch, which syncs what was copied. */
-	return rc != 0 ? rc : ledger_move(c->s->ledger, NULL, 0);
+	return rc != 0 ? rc : move_lot(c);
 }
 
 static int
@@ -441,7 +438,9 @@ compact(struct store *s, const struct compact_options *o,
 		rc = remove_all_dead(&c);
 	if (rc == 0)
 		rc = rewrite_sparse(&c);
-	if (rc == ERR_CLOSED && c.stopped)
+	/* Copies that a failed sync took: what they are of stays for the next
+	 * pass. */
+	if ((rc == ERR_CLOSED && c.stopped) || rc == ERR_MISSING)
 		rc = 0;
 	idmap_fini(&c.manifests);
 	buf_fini(&c.payload);

@@ -15,6 +15,7 @@ struct lot {
 	struct index_entry *entry;
 	struct id *ids;
 	unsigned n;
+	uint64_t below; /* the horizon when they were listed */
 	struct buf payload;
 };
 
@@ -87,7 +88,7 @@ sweep_lot(struct lot *l, struct sweep_result *out, unsigned *ngone)
 	}
 	l->n = keep;
 	fault_pass(FAULT_SWEEP_READ);
-	rc = ledger_remove(l->s->ledger, l->d, l->n, &removed);
+	rc = ledger_remove(l->s->ledger, l->d, l->n, l->below, &removed);
 	for (unsigned i = 0; i < l->n; i++)
 		free(l->d[i].children);
 	*ngone = removed.keys;
@@ -109,8 +110,8 @@ sweep(struct store *s, atomic_bool *stop, struct sweep_result *out)
 	do {
 		l.n = 0;
 		ngone = 0;
-		rc = index_dying_each(
-		    s->index, 0, ledger_horizon(s->ledger), see_dying, &l);
+		l.below = ledger_horizon(s->ledger);
+		rc = index_dying_each(s->index, 0, l.below, see_dying, &l);
 		if (rc == LOT_FULL)
 			rc = 0;
 		if (rc == 0 && l.n > 0)

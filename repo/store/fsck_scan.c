@@ -251,6 +251,9 @@ by_age(const void *a, const void *b)
 	const struct pack_info *x = a, *y = b;
 	uint32_t fx = first_twin(x), fy = first_twin(y);
 
+	/* What a failed sync left may not be on disk: any other copy wins. */
+	if ((x->state == PACK_POISONED) != (y->state == PACK_POISONED))
+		return x->state == PACK_POISONED ? -1 : 1;
 	if (fx != fy)
 		return fx < fy ? -1 : 1;
 	return x->number > y->number ? -1 : x->number < y->number;

@@ -140,22 +140,24 @@ struct ledger_removed {
 	unsigned keys;  /* dying keys that are gone */
 };
 
-/** ledger_remove(l, d, n, out): remove those that are due (rule 4), take away
- * the keys of those that are not dying any more; the rest stays. */
+/** ledger_remove(l, d, n, below, out): remove those that are due (rule 4), take
+ * away the keys of those that are not dying any more; the rest stays.
+ * ${below}: the horizon when they were listed. */
 int ledger_remove(struct ledger *l, const struct ledger_dying *d, unsigned n,
-    struct ledger_removed *out);
+    uint64_t below, struct ledger_removed *out);
 
 /* A record that was copied. */
 struct ledger_move {
 	struct id id;
-	uint8_t kind; /* RECORD_CHUNK, _NODE or _MANIFEST */
+	uint8_t kind; /* RECORD_CHUNK, _NODE, _MANIFEST or _TOMBSTONE */
 	struct place from;
 	struct place to;
 };
 
 /** ledger_copy(l, domain, r, payload, out): append a record for a move, to a
  * pack of the ledger's own.  ledger_move(l, m, n): each entry that still names
- * ${from} names ${to}. */
+ * ${from} names ${to}.  ERR_MISSING: a sync failed since and took copies with
+ * it; what they were copies of stays where it is. */
 int ledger_copy(struct ledger *l, uint32_t domain, struct record *r,
     const void *payload, struct place *out);
 int ledger_move(struct ledger *l, const struct ledger_move *m, unsigned n);

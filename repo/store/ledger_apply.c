@@ -45,10 +45,38 @@ append_meta(
 	struct ledger_writer *meta = meta_writer(c->l);
 	int rc = pack_append_reserved(meta->w, r, payload, out);
 
+	meta->touched = true;
 	if (rc != 0)
 		out->pack = 0;
 	if (rc == ERR_SYS)
 		meta->bad = true;
+	return rc;
+}
+
+/*
+ * Every writer that took part of a commit, be it bad by now: a lane's append
+ * may have spoiled it since, and the next record went to another.
+ */
+static int
+sync_touched(struct ledger *l)
+{
+	struct ledger_writer **touched;
+	unsigned n = 0;
+	int rc;
+
+	pthread_mutex_lock(&l->mu);
+	for (struct ledger_writer *w = l->writers; w != NULL; w = w->next)
+		n += w->touched;
+	touched = xcalloc(n, sizeof(struct ledger_writer *));
+	n = 0;
+	for (struct ledger_writer *w = l->writers; w != NULL; w = w->next)
+		if (w->touched)
+			touched[n++] = w;
+	pthread_mutex_unlock(&l->mu);
+	for (unsigned i = 0; i < n; i++)
+		touched[i]->touched = false;
+	rc = ledger_sync_writers(touched, n);
+	free(touched);
 	return rc;
 }
 
@@ -100,15 +128,18 @@ manifest_append(struct closing *c, struct request *k)
 		: "the manifest could not be written; see the daemon's log");
 }
 
-/* By a request of this batch that was not refused. */
+/* By an earlier request of this batch that was not refused: hidden only
+ * (${held}), or let go. */
 static bool
-dropped_here(const struct closing *c, const uint8_t id[BACKUP_ID_LEN])
+dropped_here(
+    const struct closing *c, const uint8_t id[BACKUP_ID_LEN], bool held)
 {
 	for (const struct request *k = c->b->requests; k != NULL; k = k->next) {
 		if (k->kind != REQUEST_COMMIT || k->why.code != 0)
 			continue;
 		for (unsigned i = 0; i < k->ndrops; i++)
 			if (k->drops[i].m != NULL &&
+			    k->drops[i].drop.held == held &&
 			    memcmp(k->drops[i].drop.id, id, BACKUP_ID_LEN) == 0)
 				return true;
 	}
@@ -126,8 +157,10 @@ drop_check(struct closing *c, struct drop_work *d, struct err *e)
 	rc = index_backup_get(c->l->index, &id, &d->backup, &d->data);
 	if (rc == ERR_SYS)
 		ledger_fatal("the index cannot be read");
+	if (rc == 0 && dropped_here(c, d->drop.id, true))
+		d->backup.hidden = true;
 	if (rc != 0 || d->backup.hidden != d->drop.hidden ||
-	    dropped_here(c, d->drop.id))
+	    dropped_here(c, d->drop.id, false))
 		return err_set(e, ERR_NOENT, "that backup is not there");
 	d->m = xmalloc(sizeof(*d->m));
 	if (manifest_parse(d->backup.manifest, d->backup.len, d->m, e) != 0)
@@ -198,7 +231,6 @@ commit_one(struct closing *c, struct request *k)
 int
 closing_commit(struct closing *c)
 {
-	struct ledger_writer *meta;
 	bool any = false;
 	int rc;
 
@@ -211,8 +243,7 @@ closing_commit(struct closing *c)
 	if (!any)
 		return 0;
 	fault_pass(FAULT_COMMIT_SYNC);
-	meta = meta_writer(c->l);
-	rc = ledger_sync_writers(&meta, 1);
+	rc = sync_touched(c->l);
 	fault_pass(FAULT_COMMIT_SYNCED);
 	return rc;
 }
@@ -223,8 +254,6 @@ closing_commit(struct closing *c)
 void
 closing_bury(struct closing *c)
 {
-	struct ledger_writer *meta = NULL;
-
 	for (struct request *k = c->b->requests; k != NULL; k = k->next) {
 		struct place place;
 
@@ -235,11 +264,10 @@ closing_bury(struct closing *c)
 				ledger_fatal("a delete is half written");
 		if (k->place.pack == 0)
 			continue;
-		meta = meta_writer(c->l);
 		if (tombstone_append(c, k->m->id, k->place.pack, &place) != 0)
 			ledger_fatal("a failed commit could not be undone");
 	}
-	if (meta != NULL && ledger_sync_writers(&meta, 1) != 0)
+	if (sync_touched(c->l) != 0)
 		ledger_fatal("a failed commit could not be undone");
 }
 
@@ -290,6 +318,19 @@ apply_commit(struct closing *c, struct request *k)
 		apply_drop(c, &k->drops[i]);
 }
 
+/* A copy may lie in a pack whose sync failed since it was made. */
+static bool
+copy_lost(struct closing *c, const struct place *to)
+{
+	struct pack_info info;
+
+	if (packs_get(c->l->packs, to->pack, &info) != 0)
+		return true;
+	return info.state == PACK_POISONED &&
+	    (uint64_t)to->off + RECORD_HEADER_LEN + to->stored_len >
+	    info.durable;
+}
+
 static void
 apply_moves(struct closing *c, struct request *k)
 {
@@ -301,6 +342,12 @@ apply_moves(struct closing *c, struct request *k)
 		struct change *ch;
 		int rc;
 
+		if (copy_lost(c, &m->to)) {
+			k->nlost++;
+			continue;
+		}
+		if (m->kind == RECORD_TOMBSTONE)
+			continue; /* no entry names it */
 		if (m->kind == RECORD_MANIFEST)
 			rc = index_backup_get(c->l->index, &m->id, &b, &data);
 		else
@@ -311,7 +358,8 @@ apply_moves(struct closing *c, struct request *k)
 			cur.place = b.place;
 		ch = rc == 0 ? idmap_find(&c->changes, &m->id) : NULL;
 		if (rc == 0 && m->kind == RECORD_MANIFEST &&
-		    dropped_here(c, m->id.b))
+		    (dropped_here(c, m->id.b, false) ||
+			dropped_here(c, m->id.b, true)))
 			rc = ERR_NOENT;
 		/* Gone, moved by somebody else, or healed in this batch. */
 		if (rc != 0 || cur.place.pack != m->from.pack ||
@@ -425,6 +473,11 @@ static void
 apply_remove(struct closing *c, struct request *k)
 {
 	uint64_t horizon = ledger_horizon(c->l);
+
+	/* As the list was made: a session that ended since may have puts in
+	 * the next batch that count what is on it. */
+	if (horizon > k->below)
+		horizon = k->below;
 
 	for (unsigned i = 0; i < k->n; i++)
 		remove_one(c, &k->dying[i], horizon, k->removed);

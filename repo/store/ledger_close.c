@@ -57,6 +57,22 @@ retire(struct ledger *l)
 	l->retire = NULL;
 }
 
+/* As they were asked: a later one may build on an earlier. */
+static void
+in_order(struct batch *b)
+{
+	struct request *first = NULL;
+
+	while (b->requests != NULL) {
+		struct request *k = b->requests;
+
+		b->requests = k->next;
+		k->next = first;
+		first = k;
+	}
+	b->requests = first;
+}
+
 static void
 swap(struct closing *c)
 {
@@ -68,6 +84,7 @@ swap(struct closing *c)
 	pthread_mutex_lock(&l->mu);
 	c->b = l->open;
 	l->closing = c->b;
+	in_order(c->b);
 	l->open = batch_new(c->b->number + 1);
 	if (l->retire != NULL)
 		retire(l);
@@ -264,8 +281,12 @@ write_pack(void *arg, const struct pack_info *changed)
 	int64_t *live = pack_counts_at(&c->live, info.number);
 
 	info.live = *live;
-	if (packs_get(c->l->packs, info.number, &was) == 0)
+	if (packs_get(c->l->packs, info.number, &was) == 0) {
 		info.live += was.live;
+		/* What a writer had to tell may be older than its end. */
+		if (was.state == PACK_DEAD)
+			info.state = PACK_DEAD;
+	}
 	*live = 0; /* counted */
 	packs_update(c->l->packs, &info);
 	index_batch_pack(c->ib, &info);

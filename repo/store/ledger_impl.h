@@ -58,7 +58,9 @@ struct request {
 	/* The others. */
 	const struct ledger_dying *dying;
 	struct ledger_removed *removed;
+	uint64_t below; /* the horizon when ${dying} was listed */
 	const struct ledger_move *moves;
+	unsigned nlost; /* moves whose copy is gone */
 	uint32_t *packs;
 	unsigned n;
 };
@@ -91,6 +93,8 @@ struct ledger_writer {
 	bool finished;   /* no more appends; guarded by mu */
 	bool sealing;    /* was finished at the last swap; the thread's */
 	bool poisoned;   /* condemned; its infos wait for a batch; mu */
+	bool touched;    /* took a manifest or tombstone of this batch; the
+			    thread's */
 	atomic_bool bad; /* a write failed: never trust it again */
 };
 

@@ -116,11 +116,13 @@ ledger_horizon(struct ledger *l)
 
 int
 ledger_remove(struct ledger *l, const struct ledger_dying *d, unsigned n,
-    struct ledger_removed *out)
+    uint64_t below, struct ledger_removed *out)
 {
-	struct request r = {
-		.kind = REQUEST_REMOVE, .dying = d, .n = n, .removed = out
-	};
+	struct request r = { .kind = REQUEST_REMOVE,
+		.dying = d,
+		.below = below,
+		.n = n,
+		.removed = out };
 
 	*out = (struct ledger_removed){ 0 };
 	return ask(l, &r, false);
@@ -130,8 +132,9 @@ int
 ledger_move(struct ledger *l, const struct ledger_move *m, unsigned n)
 {
 	struct request r = { .kind = REQUEST_MOVE, .moves = m, .n = n };
+	int rc = ask(l, &r, false);
 
-	return ask(l, &r, false);
+	return rc == 0 && r.nlost > 0 ? ERR_MISSING : rc;
 }
 
 /* Nobody waits: a reader that meets many must not wait for a batch each. */

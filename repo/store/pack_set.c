@@ -137,8 +137,12 @@ packs_forget(struct pack_set *s, uint32_t number)
 int
 packs_remove(struct pack_set *s, uint32_t number)
 {
-	packs_forget(s, number);
-	return volume_remove(s->v, number);
+	int rc = volume_remove(s->v, number);
+
+	/* Known for as long as it is there: a tombstone may depend on it. */
+	if (rc == 0 || rc == ERR_NOENT)
+		packs_forget(s, number);
+	return rc;
 }
 
 int

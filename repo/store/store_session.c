@@ -347,8 +347,8 @@ own_node(struct store_session *x, struct store_lane *l, const struct id *id,
 	int rc = 0;
 
 	for (;;) {
-		int found_rc = ledger_find(
-		    x->ledger, RECORD_NODE, (uint8_t)level, id, 1, &found, e);
+		int found_rc =
+		    find(x, RECORD_NODE, (uint8_t)level, id, 1, &found, e);
 
 		if (found_rc != 0)
 			return found_rc;
@@ -383,7 +383,7 @@ root_check(struct store_session *x, struct store_lane *l,
 	uint64_t nslices = chunk_nslices(v->size, chunk_size), last = 0;
 	struct ledger_found found;
 	struct id id = v->root;
-	struct node n;
+	struct node n = { .n = 1 };
 	int rc;
 
 	if (id_is_hole(&id))

@@ -409,7 +409,7 @@ run_all(unsigned jobs, char **patterns)
 		pid_t pid = fork();
 
 		if (pid == 0)
-			_exit(run_share(i, jobs, patterns) != 0);
+			_exit(run_share(i, jobs, patterns) != 0 ? 1 : 0);
 	}
 	while (wait(&status) > 0)
 		failed += !exited(status, 0);

@@ -271,6 +271,43 @@ a_full_disk_fails_the_put_and_leaves_the_session_usable(void **state)
 	fsck_and_open(1);
 }
 
+/* A copy waits in a pack for its move, and the pack's sync fails meanwhile. */
+static void
+a_copy_that_a_failed_sync_took_is_not_moved_to(void **state)
+{
+	static uint8_t data[FIXTURE_CHUNK];
+	struct record r = { .kind = RECORD_CHUNK,
+		.raw_len = FIXTURE_CHUNK,
+		.stored_len = FIXTURE_CHUNK };
+	struct ledger_move m = { .kind = RECORD_CHUNK };
+	struct ledger_session *x;
+	struct index_entry entry;
+	struct err e = { 0 };
+
+	(void)state;
+	assert_int_equal(ledger_begin(ledger, 0, &x, &e), 0);
+	assert_int_equal(put_and_commit(x, 1, &e), 0);
+	ledger_end(x);
+	fixture_chunk(1, FIXTURE_CHUNK, &r.id, data);
+	assert_int_equal(index_get(idx, &r.id, &entry), 0);
+	m.id = r.id;
+	m.from = entry.place;
+	assert_int_equal(ledger_copy(ledger, 0, &r, data, &m.to), 0);
+	atomic_store(&faults.sync, 1);
+	ledger_settle(ledger);
+	assert_int_equal(atomic_load(&faults.sync), 0);
+	assert_int_equal(count_poisoned(), 1);
+	assert_int_equal(ledger_move(ledger, &m, 1), ERR_MISSING);
+	assert_int_equal(index_get(idx, &r.id, &entry), 0);
+	assert_int_equal(entry.place.pack, m.from.pack);
+	/* Another copy, and all is well. */
+	assert_int_equal(ledger_copy(ledger, 0, &r, data, &m.to), 0);
+	assert_int_equal(ledger_move(ledger, &m, 1), 0);
+	assert_int_equal(index_get(idx, &r.id, &entry), 0);
+	assert_int_equal(entry.place.pack, m.to.pack);
+	fsck_and_open(1);
+}
+
 static void
 sessions_have_a_limit_and_slots_come_back(void **state)
 {
@@ -313,6 +350,7 @@ main(void)
 		T(whichever_sync_of_a_commit_fails_there_is_no_backup),
 		T(a_failed_write_ends_its_session_and_nothing_is_lost),
 		T(a_full_disk_fails_the_put_and_leaves_the_session_usable),
+		T(a_copy_that_a_failed_sync_took_is_not_moved_to),
 		T(sessions_have_a_limit_and_slots_come_back),
 		T(a_stop_ends_sessions_and_says_why),
 #undef T
