@@ -7,25 +7,25 @@
 #   tests/bench/cost.sh [BUILD [JSON]]        make bench-cost
 #
 #   DISK_MIB=512 USED_MIB=256   of each VM's disk
-#   DAYS=30                     incremental backups of one of them, 1 % each
+#   DAYS=30                     incremental backups of one of them, 2 % each
 #   OTHERS=10                   other VMs, for the larger repository
 #   RUNS=5                      of each measure; medians count
 #   PEERS="restic borg"         installed by apt where missing
 #   TMPDIR=DIR                  where it works (about 15 GiB)
 #
-# Asserts what is promised of Backstay: the time that a delete takes to give
+# Asserts, with 20 ms for the clock, what is promised of Backstay: the time that a delete takes to give
 # its space back does not depend on how much else there is, and backups keep
 # their pace while space is reclaimed.
 BIN=$(realpath "${1:-build/gcc}") || exit 1
+export BIN
 out=$(realpath -m "${2:-build/bench-cost.json}")
 . "$(dirname "$0")/../e2e/lib.sh"
-set +o noglob
 
 DISK_MIB=${DISK_MIB:-512} USED_MIB=${USED_MIB:-256} DAYS=${DAYS:-30}
 OTHERS=${OTHERS:-10} RUNS=${RUNS:-5} PEERS=${PEERS-restic borg}
 export XDG_CACHE_HOME=$dir/cache RESTIC_PASSWORD=none
 export BORG_BASE_DIR=$dir/borg-base BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
-[ "$DAYS" -ge $((2 * RUNS + 2)) ] || fail "DAYS is less than 2 * RUNS + 2"
+[ "$DAYS" -ge $((4 * RUNS)) ] || fail "DAYS is less than 4 * RUNS"
 
 declare -A package=([restic]=restic [borg]=borgbackup)
 for it in $PEERS; do
@@ -51,24 +51,26 @@ say() {
 
 # --- the disks
 
-# Used all over, in islands of a MiB; half of the rest of it is holes.
+# new_disk FILE SEED [TIMES]: used in islands of 8 MiB, with holes between;
+# of so many times the size.
 new_disk() {
-	local at
+	local at times=${3:-1}
 
 	rm -f "$1"
-	truncate -s "${DISK_MIB}M" "$1"
-	for ((at = 0; at < USED_MIB / 8; at++)); do
+	truncate -s "$((DISK_MIB * times))M" "$1"
+	for ((at = 0; at < USED_MIB * times / 8; at++)); do
 		put_noise "$1" $(((at * 8 * DISK_MIB / USED_MIB) << 20)) \
 			$((8 << 20)) "$2.$at"
 	done
 }
 
-# 1 % of what is used, in writes of 64 KiB at different places.
+# 2 % of what is used, in writes of 64 KiB: half at the same places each day,
+# which a delete of that day alone frees, half at others.
 a_day() {
-	local i n=$((USED_MIB * 16 / 100)) slot
+	local i n=$((USED_MIB * 16 / 50)) slot
 
 	for ((i = 0; i < n; i++)); do
-		slot=$(((i * 37 + $2 * 11) % (USED_MIB * 16)))
+		slot=$(((i * 37 + i % 2 * $2 * 11) % (USED_MIB * 16)))
 		put_noise "$1" $(((slot / 128 * 128 * DISK_MIB / USED_MIB + \
 			slot % 128) * 65536)) 65536 "day.$2.$i"
 	done
@@ -86,7 +88,7 @@ echo "# a disk of $DISK_MIB MiB, $USED_MIB MiB of it used; $DAYS days;" \
 make_repo "$dir/repo"
 # Small packs, and rewritten as soon as a tenth is dead: so that what a delete
 # frees is on the volume again when `gc --wait` returns.
-tuned=(--pack-limit 16M --live-percent 90)
+tuned=(--pack-limit 4M --live-percent 90)
 start_daemon "${tuned[@]}"
 enroll_agent kvm01
 restic_repo=$dir/restic borg_repo=$dir/borg
@@ -155,6 +157,12 @@ ours() {
 	hwm=$(hwm_kib)
 }
 
+# snapshot TAG: restic's name for it.
+snapshot() {
+	restic -r "$restic_repo" snapshots --json --tag "$1" | "$PYTHON" -c \
+		'import json, sys; print(json.load(sys.stdin)[0]["id"])'
+}
+
 # theirs PEER SIZE FIRST-DAY: the same with a peer.
 theirs() {
 	local i day=$3 t0 id before after
@@ -165,9 +173,7 @@ theirs() {
 		t0=$(now_ms)
 		case $1 in
 		restic)
-			id=$(restic -r "$restic_repo" snapshots --json \
-				--tag "db.$day" | "$PYTHON" -c 'import json, sys
-print(json.load(sys.stdin)[0]["id"])') || fail "restic: no snapshot db.$day"
+			id=$(snapshot "db.$day") || fail "restic: db.$day"
 			t0=$(now_ms)
 			# All that is unused, as above.
 			restic -r "$restic_repo" forget "$id" --prune \
@@ -245,7 +251,7 @@ meanwhile() {
 			head -n 1 "$dir/log" >"$dir/refusal.$it"
 		fi
 	done
-	wait "$pid" || fail "$it: $(cat "$dir/during.log")"
+	wait "$pid" || fail "$it: $(tail -n 5 "$dir/during.log")"
 	forget "$pid"
 	say "${it}_meanwhile_done" "$it: backups done while space is reclaimed" \
 		"$ok" ""
@@ -260,11 +266,7 @@ our_prune() {
 	console delete other1@latest && console gc --wait
 }
 restic_prune() {
-	restic -r "$restic_repo" forget --tag other.1 --keep-last 1 --host none
-	id=$(restic -r "$restic_repo" snapshots --json --tag other.1 |
-		"$PYTHON" -c 'import json, sys
-print(json.load(sys.stdin)[0]["id"])')
-	restic -r "$restic_repo" forget "$id" --prune --max-unused 0
+	restic -r "$restic_repo" forget "$other" --prune --max-unused 0
 }
 borg_prune() {
 	borg delete "$borg_repo::other.1" &&
@@ -274,10 +276,16 @@ meanwhile backstay our_prune
 [ "$refused_meanwhile" = 0 ] || fail "a backup was refused: $(cat "$dir/log")"
 [ "$done_meanwhile" -gt 0 ] || echo "# it was over before a backup was"
 for it in $PEERS; do
+	[ "$it" != restic ] || other=$(snapshot other.1) || fail "restic"
 	meanwhile "$it" "${it}_prune"
 done
 
 # --- ingest beside reclaiming
+
+# As it comes: large packs.
+stop_daemon
+start_daemon
+large=4
 
 # Packs that are 60 % dead, all through the ingest.
 junk() {
@@ -299,10 +307,10 @@ copied() {
 }
 
 declare -a alone=() beside=() moved=()
-for ((run = 0; run < 2 * RUNS; run++)); do
+for ((run = 0; run < 2 * ((RUNS + 1) / 2); run++)); do
 	console gc pause >/dev/null || fail "gc pause"
 	junk "$run"
-	new_disk "$dir/in" "in.$run"
+	new_disk "$dir/in" "in.$run" $large
 	sync "$dir/in"
 	was=$(copied)
 	# In turns, and the first of a pair in turns too.
@@ -312,10 +320,10 @@ for ((run = 0; run < 2 * RUNS; run++)); do
 	backup kvm01 in --disk "vda=raw:$dir/in" --full
 	ms=$(($(now_ms) - t0))
 	if [ $mode = 1 ]; then
-		beside+=($((USED_MIB * 1000 / ms)))
+		beside+=($((USED_MIB * large * 1000 / ms)))
 		moved+=($((($(copied) - was) >> 20)))
 	else
-		alone+=($((USED_MIB * 1000 / ms)))
+		alone+=($((USED_MIB * large * 1000 / ms)))
 	fi
 	console gc resume >/dev/null || fail "gc resume"
 	console delete in@latest >/dev/null || fail "delete"
@@ -343,7 +351,7 @@ echo
 printf '%s\n' "${rows[@]}"
 echo "# also in $out"
 
-[ "$(awk -v a="$large_ms" -v b="$small_ms" 'BEGIN { print a <= 1.5 * b }')" = 1 ] ||
+[ "$(awk -v a="$large_ms" -v b="$small_ms" 'BEGIN { print a <= 1.5 * b + 20 }')" = 1 ] ||
 	fail "a delete costs more in a larger repository: $large_ms ms, $small_ms ms"
 ok "a delete's cost does not depend on what else there is"
 [ "$(awk -v a="$(median "${beside[@]}")" -v b="$(median "${alone[@]}")" \
