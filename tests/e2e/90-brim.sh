@@ -11,7 +11,8 @@
 . "$(dirname "$0")/lib.sh"
 need mkfs.ext4 mount
 
-rounds=${1:-10}
+rounds=${1:-${sanitized:+4}}
+rounds=${rounds:-10}
 mib=300
 SEED=${SEED:-$(date +%s)}
 RANDOM=$SEED
