@@ -155,8 +155,14 @@ for ((round = 1; round <= rounds; round++)); do
 	backup kvm01 keep2 --disk "vda=$dir/keep2"
 	others
 	committed "${names[@]:1}"
-	# Then all the others but the two that stay.
-	console delete "${names[@]:1}" keep2@-1 >"$dir/delete.out" 2>&1 ||
+	# Then all the others but the two that stay, and what those that found
+	# no room had stored.
+	console list --incomplete --json >"$dir/parts.json" || fail "list"
+	mapfile -t parts < <(json "$dir/parts.json" \
+		"'\n'.join(b['vm'] + '@' + b['time'] for b in j)")
+	[ -n "${parts[0]}" ] || parts=()
+	console delete "${names[@]:1}" "${parts[@]}" keep2@-1 \
+		>"$dir/delete.out" 2>&1 ||
 		fail "delete: $(cat "$dir/delete.out")"
 	console gc --wait >"$dir/gc.out" 2>&1 || fail "gc: $(cat "$dir/gc.out")"
 	after=$(stored)
