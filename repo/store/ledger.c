@@ -9,6 +9,7 @@
 
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "proto/name.h"
 #include "repo/store/ledger_impl.h"
 
 enum { WRITERS_IDLE_MAX = 8 };
@@ -455,6 +456,24 @@ queue(struct ledger_session *s, const struct ledger_put *put,
 	}
 }
 
+static void
+say_failed_append(struct ledger *l, int rc, struct err *e)
+{
+	char free_text[16], kept_text[16];
+	uint64_t avail, reserve;
+
+	if (rc == ERR_NOSPC && packs_room(l->packs, &avail, &reserve) == 0)
+		err_set(e, rc,
+		    "the repository is full: %s are free on its volume and %s "
+		    "of that are kept for deletes: free space there, or delete "
+		    "backups",
+		    size_print(avail, free_text),
+		    size_print(reserve, kept_text));
+	else
+		err_set(e, rc,
+		    "the repository could not write to a pack; see its log");
+}
+
 int
 ledger_put(struct ledger_session *s, const struct ledger_put *p,
     uint64_t *stored, struct err *e)
@@ -478,12 +497,7 @@ ledger_put(struct ledger_session *s, const struct ledger_put *p,
 	if (rc != 0) {
 		if (rc == ERR_SYS)
 			w->bad = true;
-		err_set(e, rc,
-		    rc == ERR_NOSPC ? "the repository is full: free space on "
-				      "its volume, or "
-				      "delete backups"
-				    : "the repository could not write to a "
-				      "pack; see its log");
+		say_failed_append(l, rc, e);
 		goto out;
 	}
 	pthread_mutex_lock(&l->mu);

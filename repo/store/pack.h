@@ -80,6 +80,10 @@ void packs_update(struct pack_set *s, const struct pack_info *info);
  */
 int packs_remove(struct pack_set *s, uint32_t number);
 
+/** packs_room(s, &avail, &reserve): bytes free on the volume, and how many of
+ * them ingest leaves for deletes.  ERR_SYS. */
+int packs_room(struct pack_set *s, uint64_t *avail, uint64_t *reserve);
+
 /** packs_each(s, visit, arg): every pack by number; the set is locked. */
 void packs_each(struct pack_set *s,
     void (*visit)(void *arg, const struct pack_info *info), void *arg);

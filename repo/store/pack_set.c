@@ -174,6 +174,15 @@ packs_update(struct pack_set *s, const struct pack_info *info)
 	pthread_mutex_unlock(&s->mu);
 }
 
+int
+packs_room(struct pack_set *s, uint64_t *avail, uint64_t *reserve)
+{
+	uint64_t total;
+
+	*reserve = s->o.reserve;
+	return volume_space(s->v, avail, &total);
+}
+
 void
 packs_each(struct pack_set *s,
     void (*visit)(void *arg, const struct pack_info *info), void *arg)
