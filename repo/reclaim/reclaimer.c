@@ -91,6 +91,7 @@ pace(void *arg, uint64_t copied)
 	bool go;
 
 	pthread_mutex_lock(&r->mu);
+	r->compacted.copied += copied; /* told while the pass runs */
 	if (r->rate > 0)
 		rest = copied * 1000 / r->rate;
 	rest = rest > took ? rest - took : 0;
@@ -134,7 +135,6 @@ pass(struct reclaimer *r, bool *more)
 	pthread_mutex_lock(&r->mu);
 	r->compacted.packs += compacted.packs;
 	r->compacted.freed += compacted.freed;
-	r->compacted.copied += compacted.copied;
 	pthread_mutex_unlock(&r->mu);
 	*more =
 	    swept.entries > 0 || compacted.packs > 0 || compacted.copied > 0;
