@@ -329,9 +329,9 @@ large=4
 junk() {
 	local i
 
-	new_disk "$dir/junk" "junk.$1"
+	new_disk "$dir/junk" "junk.$1" $large
 	backup kvm01 junk --disk "vda=raw:$dir/junk"
-	for ((i = 0; i < USED_MIB / 8; i++)); do
+	for ((i = 0; i < USED_MIB * large / 8; i++)); do
 		put_noise "$dir/junk" \
 			$(((i * 8 * DISK_MIB / USED_MIB) << 20)) \
 			$((5 << 20)) "junk.$1.$i.again"
@@ -344,6 +344,8 @@ copied() {
 	json "$dir/gc.json" "j['copied']"
 }
 
+rewriting() { [ "$(copied)" -gt "$was" ]; }
+
 declare -a alone=() beside=() moved=()
 for ((run = 0; run < 2 * ((RUNS + 1) / 2); run++)); do
 	console gc pause >/dev/null || fail "gc pause"
@@ -353,7 +355,11 @@ for ((run = 0; run < 2 * ((RUNS + 1) / 2); run++)); do
 	was=$(copied)
 	# In turns, and the first of a pair in turns too.
 	mode=$(((run + run / 2) % 2))
-	[ $mode = 0 ] || console gc resume >/dev/null || fail "gc resume"
+	if [ $mode = 1 ]; then
+		console gc resume >/dev/null || fail "gc resume"
+		wait_for 20 rewriting || fail "nothing is rewritten"
+		was=$(copied)
+	fi
 	t0=$(now_ms)
 	backup kvm01 in --disk "vda=raw:$dir/in" --full
 	ms=$(($(now_ms) - t0))
