@@ -82,14 +82,18 @@ idmap_add(struct idmap *m, const struct id *id, bool *fresh)
 	uint8_t *s;
 
 	assert(!id_is_hole(id));
+	/* Only what is new may move the others: who goes through the map and
+	 * asks for what is in it must not lose its place. */
+	*fresh = false;
+	s = idmap_find(m, id);
+	if (s != NULL)
+		return s;
 	if (m->n * 4 >= m->cap * 3)
 		grow(m);
 	s = probe(m, id);
-	*fresh = id_is_hole((const struct id *)s);
-	if (*fresh) {
-		memcpy(s, id->b, ID_LEN);
-		m->n++;
-	}
+	*fresh = true;
+	memcpy(s, id->b, ID_LEN);
+	m->n++;
 	return s + ID_LEN;
 }
 

@@ -23,7 +23,7 @@ void idmap_fini(struct idmap *m);
 void *idmap_find(const struct idmap *m, const struct id *id);
 
 /** idmap_add(m, id, &fresh): the value, all zero if it was not there.  ${id}
- * is no hole.  Moves other values. */
+ * is no hole.  Moves other values if it was not there. */
 void *idmap_add(struct idmap *m, const struct id *id, bool *fresh);
 
 /** idmap_remove(m, id): nothing if it is not there.  Moves other values. */
