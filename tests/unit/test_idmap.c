@@ -77,9 +77,10 @@ asking_for_what_is_there_loses_no_place_on_the_way_through(void **state)
 			struct id one = *id;
 
 			assert_int_equal(*v, 0);
-			++*(uint64_t *)idmap_add(&m, &one, &fresh);
-			assert_false(fresh);
-			seen++;
+			++*v;
+			/* From somewhere on the way. */
+			if (seen++ > n / 2)
+				idmap_add(&m, &one, &fresh);
 		}
 		assert_int_equal(seen, n);
 		idmap_fini(&m);
