@@ -278,6 +278,13 @@ lane_shutdown(struct lane *l)
 }
 
 void
+lane_linger(struct lane *l, unsigned ms)
+{
+	if (flush(l, NULL) == 0)
+		l->ops->linger(l->t, ms);
+}
+
+void
 lane_close(struct lane *l)
 {
 	if (l == NULL)

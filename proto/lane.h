@@ -39,7 +39,8 @@ struct lane_ops {
 	    size_t *got, struct err *e);
 	int (*write)(void *t, const void *data, size_t len, struct err *e);
 	void (*shutdown)(void *t); /* any thread: the others then fail */
-	void (*close)(void *t);    /* and free */
+	void (*linger)(void *t, unsigned ms); /* only close comes after it */
+	void (*close)(void *t);               /* and free */
 };
 
 enum { LANE_STALL_MS = 120000 };
@@ -91,6 +92,13 @@ void lane_traffic(const struct lane *l, uint64_t *in, uint64_t *out);
 
 /** lane_shutdown(l): any thread; its owner's calls then return ERR_CLOSED. */
 void lane_shutdown(struct lane *l);
+
+/**
+ * lane_linger(l, ms): for the end that had the last word, before it closes:
+ * flush, then drop what still comes until the peer has closed, for ${ms} at
+ * most.  Without it a peer that is still sending may never read that word.
+ */
+void lane_linger(struct lane *l, unsigned ms);
 
 /** lane_close(l): flush nothing, end the connection, free.  NULL is nothing. */
 void lane_close(struct lane *l);

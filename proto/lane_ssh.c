@@ -282,6 +282,19 @@ end_shutdown(void *t)
 }
 
 static void
+end_linger(void *t, unsigned ms)
+{
+	struct ssh_end *end = t;
+
+	/*
+	 * The end of the channel, not of the connection: the library forgets
+	 * what it has not handed out yet when that breaks.
+	 */
+	if (ssh_channel_close(end->channel) == SSH_OK)
+		socket_drain(end->guard_fd, ms);
+}
+
+static void
 end_close(void *t)
 {
 	ssh_end_free(t);
@@ -290,6 +303,7 @@ end_close(void *t)
 static const struct lane_ops ssh_ops = { .read = end_read,
 	.write = end_write,
 	.shutdown = end_shutdown,
+	.linger = end_linger,
 	.close = end_close };
 
 int

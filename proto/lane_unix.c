@@ -185,6 +185,15 @@ unix_shutdown(void *t)
 }
 
 static void
+unix_linger(void *t, unsigned ms)
+{
+	struct unix_end *u = t;
+
+	if (shutdown(u->fd, SHUT_WR) == 0)
+		socket_drain(u->fd, ms);
+}
+
+static void
 unix_close(void *t)
 {
 	struct unix_end *u = t;
@@ -197,6 +206,7 @@ unix_close(void *t)
 static const struct lane_ops unix_ops = { .read = unix_read,
 	.write = unix_write,
 	.shutdown = unix_shutdown,
+	.linger = unix_linger,
 	.close = unix_close };
 
 static struct lane *

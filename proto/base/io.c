@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -119,6 +121,23 @@ file_replace(
 err_unlink:
 	unlinkat(dirfd, tmp, 0);
 	return rc;
+}
+
+void
+socket_drain(int fd, unsigned ms)
+{
+	uint64_t now = now_ms(), end = now + ms;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char dropped[16 << 10];
+	ssize_t n;
+
+	for (; now < end; now = now_ms()) {
+		if (poll(&p, 1, (int)(end - now)) == -1 && errno != EINTR)
+			return;
+		n = recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT);
+		if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
+			return;
+	}
 }
 
 uint64_t

@@ -39,6 +39,13 @@ int file_read(int dirfd, const char *name, size_t max, struct buf *out);
 int file_replace(
     int dirfd, const char *name, const void *data, size_t len, mode_t mode);
 
+/**
+ * socket_drain(fd, ms): drop what the peer sends until it closes, for ${ms} at
+ * most.  A socket that is closed with bytes unread takes what was sent last
+ * away from the peer.
+ */
+void socket_drain(int fd, unsigned ms);
+
 /** now_ms(): milliseconds of the monotonic clock. */
 uint64_t now_ms(void);
 

@@ -92,15 +92,23 @@ publish(struct conn *k, struct lane *lane, const struct auth_key *key,
 }
 
 static void
-unpublish(struct conn *k, bool counted)
+unpublish(struct conn *k)
+{
+	pthread_mutex_lock(&k->all->mu);
+	k->lane = NULL;
+	pthread_mutex_unlock(&k->all->mu);
+}
+
+/* There is room for another lane. */
+static void
+uncount(struct conn *k)
 {
 	struct conns *c = k->all;
 
 	pthread_mutex_lock(&c->mu);
-	k->lane = NULL;
-	if (counted && k->local)
+	if (k->local)
 		c->nlocal--;
-	else if (counted)
+	else
 		c->nssh--;
 	pthread_mutex_unlock(&c->mu);
 }
@@ -123,8 +131,11 @@ run(struct conn *k, struct lane *lane, const struct auth_key *key)
 	if (rc == 0)
 		keyring_lane_end(c->srv->keyring, s.usage);
 	/* Before the lane goes, or it could be cut when it is no more. */
-	unpublish(k, counted);
+	unpublish(k);
+	lane_linger(lane, SERVE_FAREWELL_MS);
 	lane_close(lane);
+	if (counted)
+		uncount(k);
 }
 
 static bool

@@ -17,13 +17,14 @@
 #include "repo/store/store.h"
 
 enum {
-	SERVE_LANES_MAX = 64,    /* authenticated, in all */
-	SERVE_LANES_CONSOLE = 4, /* of which kept for the local socket */
-	SERVE_UNKNOWN_MAX = 64,  /* connections not authenticated yet */
-	SERVE_HELLO_MS = 10000,  /* from there to the first call */
-	SERVE_IDLE_MS = 120000,  /* a lane without a job */
-	SERVE_LINGER_MS = 10000, /* a lane whose job has ended */
-	SERVE_TICK_MS = 500      /* a lane that waits looks around */
+	SERVE_LANES_MAX = 64,     /* authenticated, in all */
+	SERVE_LANES_CONSOLE = 4,  /* of which kept for the local socket */
+	SERVE_UNKNOWN_MAX = 64,   /* connections not authenticated yet */
+	SERVE_HELLO_MS = 10000,   /* from there to the first call */
+	SERVE_IDLE_MS = 120000,   /* a lane without a job */
+	SERVE_LINGER_MS = 10000,  /* a lane whose job has ended */
+	SERVE_FAREWELL_MS = 4000, /* for a peer to read why its lane ends */
+	SERVE_TICK_MS = 500       /* a lane that waits looks around */
 };
 
 #define SERVE_PROGRAM "backstayd"

@@ -55,9 +55,17 @@ memory_nothing(void *t)
 	(void)t;
 }
 
+static void
+memory_linger(void *t, unsigned ms)
+{
+	(void)t;
+	(void)ms;
+}
+
 static const struct lane_ops memory_ops = { .read = memory_read,
 	.write = memory_write,
 	.shutdown = memory_nothing,
+	.linger = memory_linger,
 	.close = memory_nothing };
 
 int

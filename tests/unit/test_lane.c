@@ -1005,6 +1005,63 @@ what_a_peer_said_before_it_left_can_still_be_read(void **state)
 	lane_close(l);
 }
 
+static int
+body_last_word(struct lane *l, struct err *e)
+{
+	struct frame f;
+	int rc = lane_recv(l, PATIENCE_MS, &f, e);
+
+	if (rc != 0)
+		return rc;
+	lane_send(l, 9, f.request, "enough", 6, e);
+	lane_linger(l, PATIENCE_MS);
+	return 0;
+}
+
+static void
+last_word(bool ssh)
+{
+	static uint8_t more[100 << 10];
+	struct timespec pause = { .tv_nsec = 100000000 };
+	struct server s;
+	struct frame f;
+	struct lane *l;
+	struct err e;
+
+	server_start(&s, ssh, body_last_word);
+	server_run(&s);
+	l = client_lane(&s, 0);
+	assert_int_equal(lane_send(l, 1, 1, "x", 1, &e), 0);
+	assert_int_equal(lane_flush(l, &e), 0);
+	/* What comes when all was said must not take it away. */
+	nanosleep(&pause, NULL);
+	for (int i = 0; i < 8; i++)
+		lane_send(l, 1, 2, more, sizeof(more), &e);
+	lane_flush(l, &e);
+	nanosleep(&pause, NULL);
+	assert_int_equal(lane_recv(l, PATIENCE_MS, &f, &e), 0);
+	assert_int_equal(f.type, 9);
+	assert_int_equal(lane_recv(l, PATIENCE_MS, &f, &e), ERR_CLOSED);
+	lane_close(l);
+	server_end(&s);
+	assert_int_equal(s.rc, 0);
+	assert_true(s.served_ms < PATIENCE_MS);
+}
+
+static void
+the_last_word_reaches_a_peer_that_is_sending_over_ssh(void **state)
+{
+	(void)state;
+	last_word(true);
+}
+
+static void
+the_last_word_reaches_a_peer_that_is_sending_locally(void **state)
+{
+	(void)state;
+	last_word(false);
+}
+
 struct blocked {
 	struct lane *l;
 	pthread_barrier_t begun;
@@ -1287,6 +1344,10 @@ main(void)
 		    frames_wait_for_a_flush_and_a_cancelled_one_never_leaves),
 		cmocka_unit_test(
 		    what_a_peer_said_before_it_left_can_still_be_read),
+		cmocka_unit_test(
+		    the_last_word_reaches_a_peer_that_is_sending_over_ssh),
+		cmocka_unit_test(
+		    the_last_word_reaches_a_peer_that_is_sending_locally),
 		cmocka_unit_test(
 		    a_shutdown_from_another_thread_ends_a_receive_that_waits_over_ssh),
 		cmocka_unit_test(
