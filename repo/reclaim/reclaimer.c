@@ -15,7 +15,10 @@
 
 enum {
 	/* While backups run, rest as long as a lot took, up to this. */
-	YIELD_MS_MAX = 500
+	YIELD_MS_MAX = 500,
+	/* A delete's references go one level of its tree a pass at least:
+	 * after so many its space is back, whatever was deleted meanwhile. */
+	PASSES_ENOUGH = NODE_LEVEL_MAX + 2
 };
 
 struct reclaimer {
@@ -34,9 +37,10 @@ struct reclaimer {
 	bool running;
 	uint64_t hold_until_ms; /* 0: no hold */
 	uint64_t rate;
-	uint64_t asked;  /* passes asked for, */
-	uint64_t begun;  /* of which the running one began with so many */
-	uint64_t served; /* and were found done */
+	uint64_t asked;                /* passes asked for, */
+	uint64_t served;               /* of which so many were found done */
+	uint64_t begun[PASSES_ENOUGH]; /* asked, when the last ones began */
+	unsigned nbegun;               /* in all; the running one's included */
 	struct sweep_result swept;
 	struct compact_result compacted;
 	uint64_t passes;
@@ -141,6 +145,25 @@ pass(struct reclaimer *r, bool *more)
 	return rc;
 }
 
+/* A pass has ended: whose asking has been answered.  mu is held. */
+static void
+settle(struct reclaimer *r, bool more)
+{
+	uint64_t last = r->begun[(r->nbegun - 1) % PASSES_ENOUGH];
+	uint64_t first = r->begun[r->nbegun % PASSES_ENOUGH];
+
+	if (is_held(r)) {
+		r->nbegun = 0; /* those passes were none */
+		return;
+	}
+	if (!more)
+		r->served = last;
+	else if (r->nbegun >= PASSES_ENOUGH && r->served < first)
+		r->served = first;
+	if (r->code != 0)
+		r->nbegun = 0;
+}
+
 static void *
 reclaimer_main(void *arg)
 {
@@ -157,7 +180,7 @@ reclaimer_main(void *arg)
 			continue;
 		}
 		r->awake = false;
-		r->begun = r->asked;
+		r->begun[r->nbegun++ % PASSES_ENOUGH] = r->asked;
 		r->running = true;
 		r->pass_began_ms = now_ms();
 		pthread_mutex_unlock(&r->mu);
@@ -169,8 +192,7 @@ reclaimer_main(void *arg)
 		r->code = rc;
 		if (rc != 0)
 			more = false; /* not at once again */
-		if (!more && !is_held(r))
-			r->served = r->begun;
+		settle(r, more);
 		pthread_cond_broadcast(&r->changed);
 	}
 	pthread_mutex_unlock(&r->mu);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -293,6 +295,41 @@ a_hidden_backup_goes_at_the_next_start(void **state)
 	check(0);
 }
 
+/* Backs up and deletes for as long as it is told to. */
+static void *
+keep_deleting(void *arg)
+{
+	atomic_bool *stop = arg;
+	struct manifest m;
+
+	for (unsigned n = 0; !atomic_load(stop); n++) {
+		fixture_backup(&f, "busy", 1000 + n % 100 * 50, 60, &m);
+		if (drop(&m) != 0)
+			abort();
+	}
+	return NULL;
+}
+
+static void
+a_wait_ends_while_others_go_on_deleting(void **state)
+{
+	atomic_bool stopping = false;
+	pthread_t thread;
+	struct manifest m;
+
+	(void)state;
+	fixture_backup(&f, "a", 0, 400, &m);
+	assert_int_equal(
+	    pthread_create(&thread, NULL, keep_deleting, &stopping), 0);
+	assert_int_equal(drop(&m), 0);
+	for (int i = 0; i < 3; i++)
+		settle();
+	atomic_store(&stopping, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	settle();
+	check(0);
+}
+
 static void
 pause_and_hold_keep_packs(void **state)
 {
@@ -329,6 +366,7 @@ main(void)
 		T(a_checkpoint_lets_the_reclaimer_pass_and_keeps_the_rest),
 		T(a_held_backup_is_hidden_and_dropped_later),
 		T(a_hidden_backup_goes_at_the_next_start),
+		T(a_wait_ends_while_others_go_on_deleting),
 		T(pause_and_hold_keep_packs),
 #undef T
 	};
