@@ -71,9 +71,10 @@ FIXTURE_SRC := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
 E2E_SRC := $(wildcard tests/e2e/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 CRASH_SRC := $(wildcard tests/crash/*.c)
+BENCH_SRC := $(wildcard tests/bench/*.c)
 ALL_SRC := $(PROTO_SRC) $(REPO_SRC) repo/daemon.c $(CONSOLE_SRC) \
 	$(AGENT_SRC) $(AGENT_CMD_SRC) $(UNIT_SRC) $(FIXTURE_SRC) $(E2E_SRC) \
-	$(FUZZ_SRC)
+	$(FUZZ_SRC) $(BENCH_SRC)
 
 objs = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(B)/backstayd $(B)/backstay $(B)/backstay-agent
@@ -139,6 +140,11 @@ $(CRASHERS): $(B)/crash/%: $(B)/tests/crash/%.o $(call objs,$(CRASH_COMMON)) \
 		$(B)/librepo.a $(B)/libproto.a
 	$(call link,-lcmocka)
 
+BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(B)/bench/%,$(BENCH_SRC))
+$(BENCH_PROGRAMS): $(B)/bench/%: $(B)/tests/bench/%.o $(B)/librepo.a \
+		$(B)/libproto.a
+	$(call link)
+
 .PHONY: units test-programs fuzzers crashers
 crashers: $(CRASHERS)
 units: $(UNITS)
@@ -169,6 +175,13 @@ stress: deps
 bench-cost: deps
 	$(SELF) all
 	$(Q)tests/bench/cost.sh $(B) build/bench-cost.json
+
+# One question each; what they can be told is said in tests/bench/NAME.sh.
+BENCHES := bench-index bench-reads bench-net bench-many
+.PHONY: $(BENCHES)
+$(BENCHES): bench-%: deps
+	$(SELF) all $(addprefix $(B)/bench/,index_scale link places)
+	$(Q)tests/bench/$*.sh $(B) build/bench/$*.json
 
 # Every fault point, killed and failed and with the power cut; races; real file
 # systems.  CRASH=long: more of each.
@@ -257,6 +270,10 @@ help:
 	@echo "make lint       layout, clang-tidy, cppcheck, shellcheck, headers, include directions"
 	@echo "make stress     everything at once, at random, for DURATION=$(DURATION) seconds; SEED= to replay"
 	@echo "make bench-cost what deletes and reclaiming cost, beside restic and borg"
+	@echo "make bench-index  what the index costs with 1 and with 100 million entries"
+	@echo "make bench-reads  in how many reads a restore finds its data after a month of backups"
+	@echo "make bench-net  what a long wire carries of backups and restores (root)"
+	@echo "make bench-many several VMs at once against one after the other"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make deps       install what is missing of the Debian packages that all this needs"
 	@echo "make install    into DESTDIR= and PREFIX=$(PREFIX)"
