@@ -176,6 +176,12 @@ bench-cost: deps
 	$(SELF) all
 	$(Q)tests/bench/cost.sh $(B) build/bench-cost.json
 
+# Beside restic, borg and qemu-img; QUICK=1: a short form of it.
+.PHONY: bench
+bench: deps
+	$(SELF) all $(B)/bench/limits
+	$(Q)tests/bench/speed.sh $(B)
+
 # One question each; what they can be told is said in tests/bench/NAME.sh.
 BENCHES := bench-index bench-reads bench-net bench-many
 .PHONY: $(BENCHES)
@@ -269,6 +275,7 @@ help:
 	@echo "make model      search the models of the store completely: some minutes"
 	@echo "make lint       layout, clang-tidy, cppcheck, shellcheck, headers, include directions"
 	@echo "make stress     everything at once, at random, for DURATION=$(DURATION) seconds; SEED= to replay"
+	@echo "make bench      how fast it all is, beside restic, borg and qemu-img; QUICK=1: under 3 minutes"
 	@echo "make bench-cost what deletes and reclaiming cost, beside restic and borg"
 	@echo "make bench-index  what the index costs with 1 and with 100 million entries"
 	@echo "make bench-reads  in how many reads a restore finds its data after a month of backups"

@@ -19,26 +19,17 @@
 BIN=$(realpath "${1:-build/gcc}") || exit 1
 export BIN
 out=$(realpath -m "${2:-build/bench-cost.json}")
-. "$(dirname "$0")/../e2e/lib.sh"
+. "$(dirname "$0")/lib.sh"
 
 DISK_MIB=${DISK_MIB:-512} USED_MIB=${USED_MIB:-256} DAYS=${DAYS:-30}
 OTHERS=${OTHERS:-10} RUNS=${RUNS:-7} PEERS=${PEERS-restic borg}
-export XDG_CACHE_HOME=$dir/cache RESTIC_PASSWORD=none
-export BORG_BASE_DIR=$dir/borg-base BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
 [ "$DAYS" -ge $((4 * RUNS)) ] || fail "DAYS is less than 4 * RUNS"
 
 declare -A package=([restic]=restic [borg]=borgbackup)
 for it in $PEERS; do
-	command -v "$it" >/dev/null && continue
-	echo "# installing ${package[$it]}"
-	{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y \
-		install --no-install-recommends "${package[$it]}"; } \
-		>"$dir/apt.log" 2>&1 </dev/null ||
-		fail "apt: $(tail -n 3 "$dir/apt.log")"
+	need_peers "$it=${package[$it]}"
 done
 
-median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / (b ? b : 1) }'; }
 mib() { echo $(($1 >> 20)); }
 
 declare -a rows=() fields=()
