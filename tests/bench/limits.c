@@ -3,7 +3,7 @@
  * What the parts of a backup can do by themselves on this machine, with the
  * bytes of a disk: the limits that `make bench` compares Backstay with.
  *
- *	limits DISK LEVEL SCRATCH-FILE
+ *	limits DISK SCRATCH-FILE
  *
  * One line of JSON: 10^9 bytes a second of one thread ("one"), and of one on
  * each processor, together ("all"); each the median of some rounds.
@@ -24,6 +24,8 @@
 #include <openssl/evp.h>
 #include <zstd.h>
 
+#include "proto/codec.h"
+
 enum {
 	CHUNK = 65536,
 	PACKET = 32768, /* what SSH encrypts at once */
@@ -41,7 +43,6 @@ struct packed {
 static uint8_t (*sample)[CHUNK];
 static struct packed *packed;
 static unsigned nsample;
-static int level;
 
 /* What one thread has at hand; all of it made before the clock runs. */
 struct worker {
@@ -104,7 +105,7 @@ static void
 part_compress(struct worker *w, unsigned chunk)
 {
 	size_t n = ZSTD_compressCCtx(w->pack, packed[chunk].b,
-	    CHUNK - CHUNK / 32, sample[chunk], CHUNK, level);
+	    CHUNK - CHUNK / 32, sample[chunk], CHUNK, CODEC_LEVEL_DEFAULT);
 
 	packed[chunk].len = ZSTD_isError(n) ? 0 : n;
 }
@@ -333,11 +334,11 @@ main(int argc, char **argv)
 			      : (unsigned)n;
 	size_t small = 0;
 
-	if (argc != 4)
-		errx(2, "usage: limits DISK LEVEL SCRATCH-FILE");
-	level = (int)strtol(argv[2], NULL, 10);
+	if (argc != 3)
+		errx(2, "usage: limits DISK SCRATCH-FILE");
 	load(argv[1]);
-	printf("{\"sample\": %zu", (size_t)nsample * CHUNK);
+	printf("{\"sample\": %zu, \"level\": %d", (size_t)nsample * CHUNK,
+	    CODEC_LEVEL_DEFAULT);
 	for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		printf(", \"%s\": {\"one\": %.3f, \"all\": %.3f}",
 		    parts[i].name, rate(1, parts[i].part),
@@ -345,7 +346,7 @@ main(int argc, char **argv)
 	for (i = 0; i < nsample; i++)
 		small += packed[i].len != 0 ? packed[i].len : CHUNK;
 	printf(", \"ratio\": %.3f, \"disk_write\": %.3f}\n",
-	    (double)nsample * CHUNK / (double)small, disk_rate(argv[3]));
+	    (double)nsample * CHUNK / (double)small, disk_rate(argv[2]));
 	free(packed);
 	free(sample);
 	return 0;

@@ -26,6 +26,14 @@ NAMES = {
     "borg-zstd": "borg, zstd 1", "borg-fixed": "borg, fixed 64 KiB chunks",
     "qemu-img": "qemu-img convert", "qemu-img-c": "qemu-img convert -c (zstd)",
 }
+# One hue a family.
+COLOURS = {
+    "backstay": "#006d2c", "backstay-0": "#74c476",
+    "restic-auto": "#08519c", "restic-off": "#6baed6",
+    "borg-none": "#a63603", "borg-lz4": "#e6550d", "borg-zstd": "#fd8d3c",
+    "borg-fixed": "#fdbe85",
+    "qemu-img": "#525252", "qemu-img-c": "#bdbdbd",
+}
 PEERS = ["restic-auto", "borg-fixed"]
 BEGIN = "<!-- report.py --readme writes from here -->\n"
 END = "<!-- to here -->\n"
@@ -178,7 +186,7 @@ def text_of(r):
     for name, what in (
             ("sha256", "SHA-256 of 64 KiB"),
             ("sha512_256", "SHA-512/256 of 64 KiB"),
-            ("compress", "zstd 1 of 64 KiB"),
+            ("compress", "zstd %d of 64 KiB" % limits["level"]),
             ("decompress", "its decompression"),
             ("aes128gcm", "AES-128-GCM of 32 KiB"), ("memcpy", "memcpy")):
         out.append("  %-26s%11.2f%11.2f" % (
@@ -199,6 +207,14 @@ def text_of(r):
                 " %3.0f %% / %3.0f %%" % (
                     NAMES[tool], step, e["needed_cpu_s"], s["cpu_s"],
                     100 * e["one"], 100 * e["all"]))
+    for tool, steps in tools.items():
+        s = steps.get("unchanged")
+        if s and s["stats"]:
+            out.append("  %-26s%-10s reads and hashes %.2f GB/s; SHA-256 "
+                       "alone, on all cores: %.2f" % (
+                           NAMES[tool], "unchanged",
+                           (size - s["stats"]["holes"]) / 1e9 / s["wall_s"],
+                           limits["sha256"]["all"]))
     return "\n".join(out) + "\n"
 
 
@@ -221,20 +237,21 @@ def plot(folder, name, title, tools, columns, value):
             f.write(c + " " + " ".join(
                 "%g" % value(s[c]) for s in tools.values()) + "\n")
     script = """
-set terminal svg size 960,420 dynamic background 'white' font 'sans,13'
+set terminal svg size 1000,480 dynamic background 'white' font 'sans,13'
 set output '%s.svg'
 set title '%s'
 set style data histograms
 set style histogram clustered gap 1.5
-set style fill solid 0.9 border lt -1
-set boxwidth 0.9
+set style fill solid 1
+set boxwidth 1
 set grid ytics lc rgb '#cccccc'
 set yrange [0:*]
 set xtics scale 0
-set key outside right top
-set colorsequence podo
-plot for [i=2:%d] '%s' using i:xtic(1) title columnheader(i)
-""" % (os.path.join(folder, name), title, len(tools) + 1, data)
+set key below center horizontal Left reverse maxcols 4
+plot %s
+""" % (os.path.join(folder, name), title, ", ".join(
+        "'%s' using %d:xtic(1) title columnheader(%d) lc rgb '%s'" % (
+            data, i, i, COLOURS[t]) for i, t in enumerate(tools, 2)))
     subprocess.run(["gnuplot"], input=script, text=True, check=True)
     os.remove(data)
 

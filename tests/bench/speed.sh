@@ -51,7 +51,8 @@ echo "# disks of $DISK_MIB MiB from $SOURCE, in $data"
 "$PYTHON" "$here/dataset.py" "$data" --disk-mib "$DISK_MIB" --fill "$FILL" \
 	--source "$SOURCE" || fail "no disks"
 
-# Three old rounds' worth: each tool's repository goes before the next begins.
+# Most of it for qemu-img, which keeps five whole copies; each tool's repository
+# goes before the next tool's turn.
 need_kib=$((DISK_MIB * 1024 * 6))
 free_kib=$(df -k --output=avail "$dir" | tail -n 1)
 [ "$free_kib" -ge $need_kib ] ||
@@ -97,7 +98,7 @@ same_as_day2() {
 
 backups="initial unchanged day2 clone sibling"
 
-# use_backstay LEVEL
+# use_backstay OPTION...: of its `backup`.
 use_backstay() {
 	local name host=kvm-$tool-$round
 	local -a ids=() as
@@ -110,8 +111,8 @@ use_backstay() {
 	for name in $backups; do
 		source_of "$name"
 		step "$name" --warm "$disk" --daemon "$daemon_pid" --stats \
-			-- "${as[@]}" backup --json -q "$vm" \
-			--compression "$1" --disk "vda=raw:$disk"
+			-- "${as[@]}" backup --json -q "$@" "$vm" \
+			--disk "vda=raw:$disk"
 		[ "$vm" != base ] || ids+=("$(json "$work.log" "j['backup']")")
 	done
 	mkdir "$work/out"
@@ -191,8 +192,8 @@ use_qemu_img() {
 
 use() {
 	case $1 in
-	backstay) use_backstay 1 ;; # the default, but said
-	backstay-0) use_backstay 0 ;;
+	backstay) use_backstay ;;
+	backstay-0) use_backstay --compression 0 ;;
 	restic-auto | restic-off) use_restic "${1#restic-}" ;;
 	borg-none | borg-lz4) use_borg -C "${1#borg-}" ;;
 	borg-zstd) use_borg -C zstd,1 ;;
@@ -207,7 +208,7 @@ use() {
 
 for ((round = 1; round <= RUNS; round++)); do
 	echo "# round $round of $RUNS, $(date +%T)"
-	"$limits" "$data/base.raw" 1 "$dir/scratch" >>"$dir/limits.jsonl" ||
+	"$limits" "$data/base.raw" "$dir/scratch" >>"$dir/limits.jsonl" ||
 		fail "limits"
 	for ((i = 0; i < ${#tools[@]}; i++)); do
 		tool=${tools[(i + round - 1) % ${#tools[@]}]}
