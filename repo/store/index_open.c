@@ -13,7 +13,12 @@
 #include "proto/base/log.h"
 #include "repo/store/index_private.h"
 
-enum { LOG_LEN_MAX = 4 << 20, MEMTABLES_MIN = 4 << 20, OPEN_FILES_MAX = 256 };
+enum {
+	LOG_LEN_MAX = 4 << 20,
+	MEMTABLES_MIN = 4 << 20,
+	OPEN_FILES_MAX = 256,
+	META_BLOCK = 4096 /* of a part of an index or filter */
+};
 
 static const char *const cf_names[CF_COUNT] = { "default", "entries", "dying",
 	"packs", "backups" };
@@ -38,6 +43,14 @@ set_tables(struct index *x, enum index_cf cf)
 	rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
 	rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(
 	    t, 1);
+	/* In parts: filters and indexes of a large index are several times the
+	 * cache, and whole ones would push one another out with each look-up.
+	 */
+	rocksdb_block_based_options_set_index_type(
+	    t, rocksdb_block_based_table_index_type_two_level_index_search);
+	rocksdb_block_based_options_set_partition_filters(t, 1);
+	rocksdb_block_based_options_set_metadata_block_size(t, META_BLOCK);
+	rocksdb_block_based_options_set_pin_top_level_index_and_filter(t, 1);
 	/* Most questions are about ids that are not there. */
 	if (cf == CF_ENTRIES)
 		rocksdb_block_based_options_set_filter_policy(
