@@ -517,8 +517,8 @@ main(int argc, char **argv)
 		    "[-m MEMTABLES_MIB] [-k] FOLDER JSON N...\n");
 		return 2;
 	}
-	/* cppcheck-suppress invalidFunctionArg ; -1 stands for no file */
 	r = mmap(NULL, SIZES_MAX * sizeof(*r), PROT_READ | PROT_WRITE,
+	    /* cppcheck-suppress invalidFunctionArg ; -1 is no file */
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (r == MAP_FAILED)
 		die("no memory");
