@@ -71,9 +71,9 @@ enroll_agent kvm01
 
 declare -A got=()
 median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
-# crossed SIDE: bytes that left it.
+# crossed SIDE: bytes that arrived there: not what the wire had to drop.
 crossed() {
-	ip netns exec "$1" cat /sys/class/net/link0/statistics/tx_bytes
+	ip netns exec "$1" cat /sys/class/net/link0/statistics/rx_bytes
 }
 
 # timed NAME COMMAND...: what of the wire it takes, in per mille: bytes that
@@ -104,8 +104,8 @@ address = ("10.204.1.2", 7723)
 
 def send(data=bytes(1 << 20)):
     with socket.create_connection(address) as s:
-        for _ in range(size // n // len(data)):
-            s.sendall(data)
+        for at in range(0, size // n, len(data)):
+            s.sendall(data[:size // n - at])
         s.shutdown(socket.SHUT_WR)
         s.recv(1) # all of it is there
 

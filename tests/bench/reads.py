@@ -35,7 +35,7 @@ def day(path, used_mib, number):
 
 
 def calls(paths):
-    """The read calls on packs: (pack, offset, bytes)."""
+    """The read calls on packs, thread by thread: (pack, offset, end)."""
     call = re.compile(r'^p?readv?(?:64|2)?\(\d+<([^>]*)>.*?(?:, (\d+))?\) = (\d+)$')
     for path in paths:
         with open(path) as f:
@@ -43,7 +43,18 @@ def calls(paths):
                 m = call.match(line)
                 if m and m[1].endswith(".pack"):
                     name = os.path.basename(m[1]).split(".")[0]
-                    yield int(name, 16), int(m[2] or 0), int(m[3])
+                    off = int(m[2] or 0)
+                    yield int(name, 16), off, off + int(m[3])
+
+
+def seeks(reads):
+    """Those that do not begin at most 1 MiB behind the end of the last."""
+    n, last = 0, (-1, 0, 0)
+    for read in reads:
+        if read[0] != last[0] or not 0 <= read[1] - last[2] <= MIB:
+            n += 1
+        last = read
+    return n
 
 
 def places(path):
@@ -102,20 +113,23 @@ def table(places_path, *rest):
          "calls": len(seen), "calls_per_gib": round(per(len(seen)), 1),
          "data_calls_per_gib": round(per(len(on_data)), 1),
          "meta_calls_per_gib": round(per(len(on_meta)), 1),
-         "bytes_read": sum(c[2] for c in seen), "target": TARGET}
+         "seeks_per_gib": round(per(seeks(seen)), 1),
+         "bytes_read": sum(c[2] - c[1] for c in seen), "target": TARGET}
 
     print(f"\n{guest / MIB:.0f} MiB of the disk restored, {stored / MIB:.0f} MiB "
           f"of records in {len(data)} packs")
     print(f"{'read calls on packs, a GiB of the disk':<44} {per(len(seen)):8.1f}")
     print(f"{'  of data':<44} {per(len(on_data)):8.1f}   "
-          f"{sum(c[2] for c in on_data) / stored:.2f} times what is needed")
+          f"{sum(c[2] - c[1] for c in on_data) / stored:.2f} times what is "
+          "needed")
     print(f"{'  of nodes':<44} {per(len(on_meta)):8.1f}   "
           f"of {len(nodes)} nodes")
+    print(f"{'of all: not where the last one ended':<44} {per(seeks(seen)):8.1f}")
 
     print(f"\n{'':<44} {'number':>8} {'p10':>9} {'p50':>9} {'p90':>9} {'max':>9}")
     j["call_bytes"] = spread("data read with one call, KiB",
-                             [c[2] for c in on_data], KIB)
-    runs, gaps, jumps = [], [], 0
+                             [c[2] - c[1] for c in on_data], KIB)
+    runs, gaps = [], []
     ordered = sorted((c[2], c[3], c[3] + c[4]) for c in chunks)
     start = ordered[0]
     for a, b in zip(ordered, ordered[1:] + [(0, 0, 0)]):
@@ -133,20 +147,21 @@ def table(places_path, *rest):
     j["window_runs"] = spread("of 8 MiB of the disk: runs, KiB", inner, KIB)
 
     print(f"\n{'reads joined otherwise: of data, a GiB':<30} {'range':>8} "
-          f"{'gap':>8} {'calls':>8} {'read/needed':>12}")
+          f"{'gap':>8} {'calls':>8} {'seeks':>8} {'read/needed':>12}")
     j["joins"] = []
     for window in (8, 32, 64, 128, 256, 1 << 20):
-        for most, gap in ((4, 1), (16, 1), (16, 4), (64, 4)):
+        for most, gap in ((4, 1), (16, 1), (16, 4), (64, 1)):
             if most > window:
                 continue
             r = joined(chunks, window * MIB, most * MIB, gap * MIB)
             wide = sum(x[2] - x[1] for x in r) / stored
             name = f"{window} MiB" if window < 1 << 20 else "all of it"
             print(f"{'  window ' + name:<30} {most:4} MiB {gap:4} MiB "
-                  f"{per(len(r)):8.1f} {wide:12.2f}")
+                  f"{per(len(r)):8.1f} {per(seeks(r)):8.1f} {wide:12.2f}")
             j["joins"].append({"window_mib": window, "range_mib": most,
                                "gap_mib": gap, "read_to_needed": round(wide, 3),
-                               "calls_per_gib": round(per(len(r)), 1)})
+                               "calls_per_gib": round(per(len(r)), 1),
+                               "seeks_per_gib": round(per(seeks(r)), 1)})
     with open(out, "w") as f:
         json.dump(j, f)
         f.write("\n")
