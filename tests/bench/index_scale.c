@@ -43,7 +43,7 @@ enum {
 	ASK_MS = 3000 /* of each kind of question */
 };
 
-/* Where the last of each must be: DESIGN.md. */
+/* What is promised. */
 static const double bytes_max = 80, open_ms_max = 2000, growth_max = 2;
 
 struct result { /* in memory that parent and children share */
@@ -478,17 +478,11 @@ print_json(const char *path, const struct result *r, unsigned n)
 }
 
 static int
-promise(bool kept, const char *what, double is, double most)
-{
-	printf("%s - %s: %.1f (at most %.1f)\n", kept ? "ok" : "MISSED", what,
-	    is, most);
-	return kept ? 0 : 1;
-}
-
-static int
 at_most(const char *what, double is, double most)
 {
-	return promise(is <= most, what, is, most);
+	printf("%s - %s: %.1f (at most %.1f)\n", is <= most ? "ok" : "MISSED",
+	    what, is, most);
+	return is <= most ? 0 : 1;
 }
 
 int
@@ -532,6 +526,7 @@ main(int argc, char **argv)
 	}
 	print(r, n);
 	print_json(argv[optind + 1], r, n);
+	printf("# also in %s\n", argv[optind + 1]);
 	missed += at_most(
 	    "bytes of tables an entry", r[n - 1].table_bytes, bytes_max);
 	missed += at_most("opening, ms", r[n - 1].open_ms, open_ms_max);
