@@ -3,15 +3,16 @@
 """Measures one step of one tool, for speed.sh.
 
   measure.py --out FILE --tool NAME --step NAME --round N --stored FOLDER
-             [--warm PATH]... [--daemon PID] [--stats] [--log FILE] -- COMMAND...
+             [--warm PATH]... [--daemon PID] [--stats] --log FILE -- COMMAND...
 
 appends one line of JSON to the file: wall seconds until all that the command
 wrote is on the disk (sync_s of it is what a sync took behind the command);
 CPU seconds of the command with its children, and of the daemon meanwhile; the
 peak resident set of the largest process of the command (never less than this
-script's own, some 12 MiB), and the daemon's beside it; the bytes that the folder then takes; with --stats the "stats" of
-the JSON that the command printed.  Before the clock runs, what is to be read
-is in the page cache and what was written before is on the disk.
+script's own, some 12 MiB), and the daemon's beside it; the bytes that the
+folder then takes; with --stats the "stats" of the JSON that the command
+printed.  Before the clock runs, what is to be read is in the page cache, and
+what was written before is on the disk.
 """
 import argparse
 import json

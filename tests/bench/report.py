@@ -85,7 +85,8 @@ def summed(steps):
     for tool in out.values():
         for name, runs in tool.items():
             def median(key, runs=runs):
-                return statistics.median(r[key] for r in runs)
+                middle = statistics.median(r[key] for r in runs)
+                return middle if key.endswith("_s") else int(middle)
             tool[name] = {
                 "wall_s": median("wall_s"), "sync_s": median("sync_s"),
                 "cpu_s": median("cpu_s"), "daemon_cpu_s":
@@ -121,8 +122,8 @@ def work_of(stats, size, compressed):
 
 def efficiency(tools, limits, size, cores):
     """Of the time taken, the part that is work nobody could leave out, with
-    all cores at it: by what one thread does alone ("one"), and by what all
-    cores do together ("all": they slow one another down)."""
+    all cores at it: by the CPU time of one thread alone ("one"), and by what
+    all cores do together ("all": they slow one another down)."""
     out = {}
     for tool in ("backstay", "backstay-0"):
         for step in ("initial", "unchanged"):
@@ -197,8 +198,8 @@ def text_of(r):
             "agent, hash what is new again at the",
             "daemon, compress it and decompress it to verify, encrypt and "
             "decrypt what is sent), on all cores, in",
-            "per cent of the time taken; by the rates of one thread alone, "
-            "and of all cores busy:"]
+            "per cent of the time taken; by the CPU time of one thread, "
+            "and by what all cores do together:"]
     for tool, steps in r["efficiency"].items():
         for step, e in steps.items():
             s = tools[tool][step]

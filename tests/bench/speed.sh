@@ -62,7 +62,8 @@ free_kib=$(df -k --output=avail "$dir" | tail -n 1)
 work=$dir/work       # of the tool at hand
 store=$work/store    # its repository
 disk=$work/disk.raw  # what is backed up, at the same place each time
-steps=$dir/steps.jsonl
+steps=$BENCH_DIR/steps.jsonl  # of this run; stays, should the report fail
+rates=$BENCH_DIR/limits.jsonl
 tool=
 round=
 
@@ -206,9 +207,11 @@ use() {
 
 # --- the rounds
 
+: >"$steps"
+: >"$rates"
 for ((round = 1; round <= RUNS; round++)); do
 	echo "# round $round of $RUNS, $(date +%T)"
-	"$limits" "$data/base.raw" "$dir/scratch" >>"$dir/limits.jsonl" ||
+	"$limits" "$data/base.raw" "$dir/scratch" >>"$rates" ||
 		fail "limits"
 	for ((i = 0; i < ${#tools[@]}; i++)); do
 		tool=${tools[(i + round - 1) % ${#tools[@]}]}
@@ -219,6 +222,6 @@ for ((round = 1; round <= RUNS; round++)); do
 done
 rm -rf "$work"
 "$PYTHON" "$here/report.py" --make "$RESULTS" --steps "$steps" \
-	--limits "$dir/limits.jsonl" --manifest "$data/manifest.json" \
+	--limits "$rates" --manifest "$data/manifest.json" \
 	--bin "$BIN" || fail "report"
 ok "all restores are what was backed up"
