@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
+#include <string.h>
 
 #include "agent/cmd.h"
 #include "agent/pipeline/backup.h"
@@ -20,7 +21,9 @@ static const char help[] =
     "  --disk NAME=SOURCE    a disk, by the name it has in the backup\n"
     "  --lanes N             connections at a time, 1 to 64 (4)\n"
     "  --bwlimit RATE        send at most so many bytes a second, as in 200M\n"
-    "  --compression N       0 (none) to 19 (smallest, slowest) (1)\n"
+    "  --compression N       0 (none), 1 (fast) to 19 (smallest, slowest), or\n"
+    "                        auto: more while the wire is slow and processors\n"
+    "                        are idle (auto)\n"
     "  --full                compare with no earlier backup; what is stored\n"
     "                        already is not sent again even so\n"
     "  --wait[=SECONDS]      while the VM is being backed up or restored; else "
@@ -99,7 +102,7 @@ run(const struct cmd_common *c, const struct backup_options *chosen,
 int
 cmd_backup(int argc, char **argv)
 {
-	struct backup_options o = { .compression = CODEC_LEVEL_DEFAULT };
+	struct backup_options o = { .compression = EFFORT_AUTO };
 	struct cmd_disk disk[MANIFEST_VOLUMES_MAX];
 	struct cmd_common c;
 	uint64_t n;
@@ -114,12 +117,16 @@ cmd_backup(int argc, char **argv)
 			rc = cmd_add_disk(CMD, optarg, disk, &o.ndisks);
 			break;
 		case OPT_COMPRESSION:
-			if (number_parse(optarg, 0, CODEC_LEVEL_MAX, &n) != 0)
+			if (strcmp(optarg, "auto") == 0)
+				o.compression = EFFORT_AUTO;
+			else if (number_parse(optarg, 0, CODEC_LEVEL_MAX, &n) ==
+			    0)
+				o.compression = (int)n;
+			else
 				return cmd_misuse(CMD,
 				    "--compression %.40s: say a number from 0 "
-				    "to %d",
+				    "to %d, or auto",
 				    optarg, CODEC_LEVEL_MAX);
-			o.compression = (int)n;
 			break;
 		case OPT_FULL: o.full = true; break;
 		case ':':

@@ -23,6 +23,12 @@ codec_new(int level)
 	return c;
 }
 
+void
+codec_level(struct codec *c, int level)
+{
+	c->level = level;
+}
+
 uint8_t
 codec_pack(
     struct codec *c, const void *in, size_t len, void *out, size_t *outlen)

@@ -23,6 +23,9 @@ struct codec;
  */
 struct codec *codec_new(int level);
 
+/** codec_level(c, level): from the next chunk on. */
+void codec_level(struct codec *c, int level);
+
 /**
  * codec_pack(c, in, len, out, outlen): compress into ${out} (room for ${len}
  * bytes) where that saves at least a thirty-second, else leave ${out} alone.

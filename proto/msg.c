@@ -11,8 +11,7 @@ enum {
 	TREE_LEN = 12,
 	READ_LEN = 16,
 	READ_DONE_LEN = 4,
-	ERROR_HEADER_LEN = 2,
-	READ_SLICES_MAX = MSG_READ_BYTES_MAX / CHUNK_SIZE_MIN
+	ERROR_HEADER_LEN = 2
 };
 
 /* No volume has more slices than this, whatever its chunk size. */
@@ -281,17 +280,20 @@ msg_read_parse(
 {
 	if (len != READ_LEN)
 		return bad_len(MSG_READ, len, e);
-	if (get_le16(p + 2) != 0)
-		return bad_reserved(MSG_READ, e);
 	out->volume = get_le16(p);
+	out->part = p[2];
+	out->nparts = p[3];
 	out->n = get_le32(p + 4);
 	out->slice = get_le64(p + 8);
 	if (out->n == 0)
 		return err_set(e, ERR_PROTO, "READ: of no slices");
-	if (out->n > READ_SLICES_MAX)
+	if (out->n > MSG_READ_MAX)
 		return err_set(e, ERR_LIMIT,
-		    "READ: %u slices are over %d bytes", out->n,
-		    MSG_READ_BYTES_MAX);
+		    "READ: of %u slices; %d are the most", out->n,
+		    MSG_READ_MAX);
+	if (out->part >= out->nparts)
+		return err_set(e, ERR_PROTO, "READ: part %u of %u", out->part,
+		    out->nparts);
 	if (out->slice > SLICES_MAX - out->n)
 		return err_set(e, ERR_LIMIT,
 		    "READ: slice %llu is beyond any volume",
@@ -303,7 +305,8 @@ void
 msg_read_print(struct buf *b, const struct msg_read *m)
 {
 	buf_u16(b, m->volume);
-	buf_u16(b, 0);
+	buf_u8(b, m->part);
+	buf_u8(b, m->nparts);
 	buf_u32(b, m->n);
 	buf_u64(b, m->slice);
 }
@@ -347,7 +350,7 @@ msg_read_done_parse(
 	if (len != READ_DONE_LEN)
 		return bad_len(MSG_READ_DONE, len, e);
 	*ndata = get_le32(p);
-	if (*ndata > READ_SLICES_MAX)
+	if (*ndata > MSG_READ_MAX)
 		return err_set(
 		    e, ERR_PROTO, "READ_DONE: after %u DATA", *ndata);
 	return 0;

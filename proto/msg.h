@@ -39,8 +39,8 @@ const char *msg_name(uint8_t type);
 
 enum {
 	MSG_QUERY_MAX = NODE_FANOUT,
-	MSG_READ_BYTES_MAX = 16 << 20, /* of slices in one READ */
-	MSG_PUT_BYTES = 1 << 20,       /* what an agent puts in one PUT */
+	MSG_READ_MAX = 512 * NODE_FANOUT, /* slices in one READ */
+	MSG_PUT_BYTES = 1 << 20,          /* what an agent puts in one PUT */
 	MSG_CALL_MAX = JSON_LEN_MAX,
 	MSG_ERROR_TEXT_MAX = ERR_TEXT_MAX - 1
 };
@@ -109,8 +109,15 @@ int msg_tree_parse(
     const uint8_t *p, size_t len, struct msg_tree *out, struct err *e);
 void msg_tree_print(struct buf *b, const struct msg_tree *m);
 
+/*
+ * READ: a part of ${n} slices' data, as it lies in the store: what one pack
+ * holds of them comes together.  Parts of the same slices are asked for by any
+ * lanes of the job; together they are all.
+ */
 struct msg_read {
 	uint16_t volume;
+	uint8_t part;
+	uint8_t nparts; /* at least 1 */
 	uint64_t slice;
 	uint32_t n;
 };

@@ -19,6 +19,7 @@
 #include "repo/serve/listener.h"
 #include "repo/serve/tender.h"
 #include "repo/serve/verify.h"
+#include "repo/store/record.h"
 
 enum {
 	STOP_MS = 9000,    /* of the ten seconds that a stop may take */
@@ -26,8 +27,7 @@ enum {
 	KEEP_INCOMPLETE_H = 24,
 	KEEP_INCOMPLETE_MAX_H = 24 * 365,
 	BLOCK_CACHE = 32 << 20,
-	PACK_LIMIT_MIN = 1 << 20,
-	JOINED_READ = 8 << 20 /* of each lane, by the store */
+	PACK_LIMIT_MIN = 1 << 20
 };
 
 static const char usage_text[] =
@@ -350,11 +350,11 @@ say_memory(const struct daemon *d)
 	char a[16], b[16], c[16];
 
 	lane = LANE_WINDOW + 2 * FRAME_PAYLOAD_MAX + LANE_FLUSH_LEN +
-	    JOINED_READ + 4 * chunk;
+	    STORE_RANGE_MIN + RECORD_STORED_MAX + 4 * chunk;
 	log_info("memory: at most %s for %d lanes of up to %s, %s of block "
 		 "cache for the index",
-	    size_print(SERVE_LANES_MAX * lane, a), SERVE_LANES_MAX,
-	    size_print(lane, b), size_print(BLOCK_CACHE, c));
+	    size_print(STORE_RANGES + SERVE_LANES_MAX * lane, a),
+	    SERVE_LANES_MAX, size_print(lane, b), size_print(BLOCK_CACHE, c));
 }
 
 /* Packs are kept open for reading, and RocksDB has files of its own. */

@@ -219,7 +219,6 @@ backup_run(
 
 	memset(out, 0, sizeof(*out));
 	cursor_init(&b->cursor);
-	b->compression = o->compression;
 	/* Held before the daemon is asked: nothing to undo there if it fails.
 	 */
 	rc = open_sources(b, o, e);
@@ -233,7 +232,9 @@ backup_run(
 	rc = begin(b, o, &out->has_parent, e);
 	if (rc != 0)
 		goto err_job;
+	effort_init(&b->effort, o->compression, b->job.nlanes);
 	rc = job_run(&b->job, o->vm, o->quiet, backup_lane, b, e);
+	effort_fini(&b->effort);
 	if (rc == 0)
 		rc = commit(b, out, e);
 	/* Best effort: without it the daemon sees that the lane ends. */

@@ -3,6 +3,7 @@
 #ifndef AGENT_PIPELINE_BACKUP_H
 #define AGENT_PIPELINE_BACKUP_H
 
+#include "agent/pipeline/effort.h"
 #include "agent/pipeline/job.h"
 #include "proto/manifest.h"
 
@@ -16,7 +17,7 @@ struct backup_options {
 	const char *vm;
 	unsigned ndisks;
 	const struct backup_disk *disk;
-	int compression; /* 0 to CODEC_LEVEL_MAX */
+	int compression; /* 0 to CODEC_LEVEL_MAX, or EFFORT_AUTO */
 	bool full;       /* do not build on the VM's latest backup */
 	bool quiet;
 };

@@ -212,8 +212,14 @@ must_send(const struct window *w, unsigned i, unsigned *asked)
 static int
 end_put(struct sender *s, size_t len, struct err *e)
 {
+	struct effort_clock from = effort_begin();
+	int rc;
+
 	rate_take(&s->job->rate, len, &s->job->stop);
-	return lane_end(sender_lane(s), e);
+	rc = lane_end(sender_lane(s), e);
+	effort_end(&s->b->effort, from);
+	codec_level(s->codec, effort_level(&s->b->effort));
+	return rc;
 }
 
 static int
@@ -392,7 +398,7 @@ backup_lane(struct job_lane *l, void *arg, struct err *e)
 	hot_init(&s->hot, l->remote.lane);
 	lane_traffic(sender_lane(s), &in, &s->counted);
 	s->hasher = hasher_new(b->job.has_key ? b->job.hash_key : NULL);
-	s->codec = codec_new(b->compression);
+	s->codec = codec_new(effort_level(&b->effort));
 	s->packed = xmalloc(b->chunk_size);
 	/* So that a limited lane is never silent for long. */
 	s->put_max = MSG_PUT_BYTES;

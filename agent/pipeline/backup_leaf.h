@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "agent/pipeline/cursor.h"
+#include "agent/pipeline/effort.h"
 #include "agent/pipeline/job.h"
 #include "agent/pipeline/tree.h"
 #include "agent/source/source.h"
@@ -34,7 +35,7 @@ struct backup {
 	struct job job;
 	struct cursor cursor;
 	uint32_t chunk_size;
-	int compression;
+	struct effort effort;
 	unsigned nvolumes;
 	struct backup_volume volume[MANIFEST_VOLUMES_MAX];
 };

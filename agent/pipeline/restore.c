@@ -90,11 +90,13 @@ choose_volumes(struct restore *r, const struct restore_options *o,
 		v->size = mv->size;
 		v->nslices = chunk_nslices(mv->size, r->chunk_size);
 		v->root = mv->root;
-		r->cursor.nleaves[i] =
+		r->windows.nleaves[i] =
 		    v->nslices / NODE_FANOUT + (v->nslices % NODE_FANOUT != 0);
-		r->cursor.nvolumes++;
+		r->windows.nvolumes++;
 		r->nvolumes++;
 	}
+	r->windows.chunk_size = r->chunk_size;
+	r->windows.nlanes = r->job.nlanes;
 	r->job.count.total = out->size;
 	return 0;
 }
@@ -144,10 +146,10 @@ restore_run(
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	cursor_init(&r->cursor);
+	windows_init(&r->windows);
 	rc = job_open(&r->job, &o->job, e);
 	if (rc != 0)
-		goto err_cursor;
+		goto err_windows;
 	r->chunk_size = r->job.control.chunk_size;
 	rc = begin(r, o, &out->manifest, e);
 	if (rc != 0)
@@ -171,8 +173,8 @@ restore_run(
 		    late.text);
 err_job:
 	job_close(&r->job);
-err_cursor:
-	cursor_fini(&r->cursor);
+err_windows:
+	windows_fini(&r->windows);
 	free(r);
 	return rc;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What one lane of a restore does: leaves are fetched some ahead, and of those
- * that are there slices are read, two windows at a time.  Nothing is written
- * that is not what the tree names.
+ * What one lane of a restore does: it loads leaves and reads parts of windows
+ * as they come.  Nothing is written that is not what the tree names.
  */
 #include "agent/pipeline/restore_lane.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,24 +16,22 @@
 #include "proto/msg.h"
 
 enum {
-	LEAVES_MAX = 4,                /* in work at a time */
-	READ_WINDOW = 8 << 20,         /* bytes of slices in one READ */
-	READS_BYTES = 2 * READ_WINDOW, /* under way */
+	READS_MAX = 2, /* under way: while one comes the next is prepared */
+	TREES_MAX = HOT_MAX - READS_MAX - 2
 };
 
-struct rleaf {
-	bool used;
-	bool known; /* ${node} is there */
-	unsigned volume;
-	uint64_t index;
-	uint64_t first;  /* slice */
-	unsigned n;      /* slices within the volume */
-	unsigned next;   /* slice to be read next */
-	unsigned nreads; /* under way */
-	uint8_t got[NODE_FANOUT / 8];
-	uint64_t data; /* bytes written */
-	struct id id;
-	struct node node;
+/* One READ under way. */
+struct rread {
+	struct restore_window *w; /* NULL: none */
+	uint32_t ndata;           /* that came */
+	bool alone;               /* of what no part had */
+};
+
+/* A group of leaves that is being loaded. */
+struct load {
+	struct restore_window *w; /* NULL: none */
+	unsigned next, end;       /* leaves of the window, to be asked for */
+	unsigned left;            /* under way */
 };
 
 struct receiver {
@@ -44,10 +42,10 @@ struct receiver {
 	struct codec *codec;
 	uint8_t *raw;     /* one chunk, unpacked */
 	uint64_t counted; /* of the lane's traffic, in the job's counter */
-	struct rleaf leaf[LEAVES_MAX];
-	unsigned nleaves;
-	uint64_t asked; /* bytes of READs under way */
-	bool exhausted; /* the cursor is */
+	struct rread read[READS_MAX];
+	unsigned nreads;
+	struct load load;
+	bool ended; /* there is no more to do */
 	unsigned path_volume;
 	struct path *path;
 };
@@ -86,7 +84,7 @@ count_holes(struct receiver *s, uint64_t len)
 
 static int
 ask_tree(struct receiver *s, unsigned volume, unsigned level, uint64_t index,
-    const struct id *id, struct rleaf *l, struct err *e)
+    const struct id *id, struct restore_window *w, struct err *e)
 {
 	struct msg_tree m = { .volume = s->r->volume[volume].number,
 		.level = (uint8_t)level,
@@ -97,7 +95,7 @@ ask_tree(struct receiver *s, unsigned volume, unsigned level, uint64_t index,
 	a->level = level;
 	a->index = index;
 	a->id = *id;
-	a->ptr = l;
+	a->ptr = w;
 	msg_tree_print(lane_begin(wire(s), MSG_TREE, a->request), &m);
 	return lane_end(wire(s), e);
 }
@@ -107,7 +105,7 @@ got_node(struct receiver *s, const struct hot_ask *a, const struct frame *f,
     struct err *e)
 {
 	const struct restore_volume *v = &s->r->volume[a->volume];
-	struct rleaf *l = a->ptr;
+	struct restore_window *w = a->ptr;
 	struct node n;
 	int rc;
 
@@ -119,31 +117,31 @@ got_node(struct receiver *s, const struct hot_ask *a, const struct frame *f,
 	if (rc != 0)
 		return at_slice(
 		    s, a->volume, a->index * node_span(a->level), e);
-	if (l == NULL) {
+	if (w == NULL) {
 		path_put(s->path, a->index, &n);
-	} else {
-		l->node = n;
-		l->known = true;
+		return 0;
 	}
+	w->leaf[a->index - w->first] = xmalloc(sizeof(n));
+	*w->leaf[a->index - w->first] = n;
+	s->load.left--;
 	return 0;
 }
 
+/* *slice: by the window's first. */
 static int
 check_slice(struct receiver *s, const struct hot_ask *a,
-    const struct msg_data *m, struct err *e)
+    const struct msg_data *m, unsigned *slice, struct err *e)
 {
-	const struct rleaf *l = a->ptr;
-	const struct restore_volume *v = &s->r->volume[l->volume];
-	uint64_t i = m->slice - l->first;
+	const struct rread *r = a->ptr;
+	const struct restore_volume *v = &s->r->volume[a->volume];
 
 	if (m->slice < a->index || m->slice - a->index >= a->n)
 		return err_set(e, ERR_PROTO,
 		    "the daemon sent slice %llu, which was not asked for",
 		    (unsigned long long)m->slice);
-	if (id_is_hole(&l->node.child[i]))
+	*slice = (unsigned)(m->slice - r->w->first * NODE_FANOUT);
+	if (window_child(r->w, *slice) == NULL)
 		return err_set(e, ERR_PROTO, "the daemon sent bytes of a hole");
-	if ((l->got[i / 8] & 1u << i % 8) != 0)
-		return err_set(e, ERR_PROTO, "the daemon sent it twice");
 	if (m->raw_len != chunk_len(v->size, s->r->chunk_size, m->slice))
 		return err_set(e, ERR_CORRUPT, "a chunk of %u bytes",
 		    (unsigned)m->raw_len);
@@ -184,50 +182,106 @@ static int
 got_data(struct receiver *s, const struct hot_ask *a, const struct frame *f,
     struct err *e)
 {
-	struct rleaf *l = a->ptr;
+	struct rread *r = a->ptr;
 	const uint8_t *raw;
 	struct msg_data m;
-	uint64_t i;
+	unsigned slice = 0;
 	int rc;
 
 	rc = msg_data_parse(f->payload, f->len, &m, e);
 	if (rc != 0)
 		return rc;
 	rate_take(&s->job->rate, f->len, &s->job->stop);
-	rc = check_slice(s, a, &m, e);
+	rc = check_slice(s, a, &m, &slice, e);
+	if (rc == 0)
+		rc = unpack(s, &m, window_child(r->w, slice), &raw, e);
 	if (rc != 0)
 		return at_slice(s, a->volume, m.slice, e);
-	i = m.slice - l->first;
-	rc = unpack(s, &m, &l->node.child[i], &raw, e);
-	if (rc != 0)
+	if (++r->ndata > a->n) {
+		err_set(e, ERR_PROTO, "more chunks than were asked for");
 		return at_slice(s, a->volume, m.slice, e);
-	rc = sink_write(s->r->volume[l->volume].sink, raw, m.raw_len,
+	}
+	/* It moved between two parts and is in both. */
+	if (!window_take(r->w, slice))
+		return 0;
+	rc = sink_write(s->r->volume[a->volume].sink, raw, m.raw_len,
 	    m.slice * s->r->chunk_size, e);
 	if (rc != 0)
-		return err_prefix(e, "disk %s", s->r->volume[l->volume].name);
-	l->got[i / 8] |= (uint8_t)(1u << i % 8);
-	l->data += m.raw_len;
+		return err_prefix(e, "disk %s", s->r->volume[a->volume].name);
+	atomic_fetch_add(&r->w->data, m.raw_len);
 	counters_add(&s->job->count.read, m.raw_len);
 	counters_add(&s->job->count.done, m.raw_len);
 	return 0;
 }
 
-/* A leaf of which all slices came. */
-static void
-end_leaf(struct receiver *s, struct rleaf *l)
+static int
+ask_slices(struct receiver *s, struct restore_window *w, uint64_t slice,
+    uint32_t n, unsigned part, unsigned nparts, bool alone, struct err *e)
 {
-	count_holes(s, bytes_below(s, l->volume, l->index, 1) - l->data);
-	l->used = false;
-	s->nleaves--;
+	struct msg_read m = { .volume = s->r->volume[w->volume].number,
+		.part = (uint8_t)part,
+		.nparts = (uint8_t)nparts,
+		.slice = slice,
+		.n = n };
+	struct rread *r = s->read;
+	struct hot_ask *a = hot_ask(&s->hot, MSG_READ_DONE);
+
+	assert(s->nreads < READS_MAX);
+	while (r->w != NULL)
+		r++;
+	*r = (struct rread){ .w = w, .alone = alone };
+	s->nreads++;
+	a->volume = w->volume;
+	a->index = slice;
+	a->n = n;
+	a->ptr = r;
+	msg_read_print(lane_begin(wire(s), MSG_READ, a->request), &m);
+	return lane_end(wire(s), e);
+}
+
+static int pump(struct receiver *s, struct err *e);
+
+/* All parts came.  What moved in the packs meanwhile may be in none of them:
+ * that is asked for by itself. */
+static int
+end_window(struct receiver *s, struct restore_window *w, struct err *e)
+{
+	const struct restore_volume *v = &s->r->volume[w->volume];
+	uint64_t first = w->first * NODE_FANOUT, n = v->nslices - first;
+	unsigned nslices = w->nleaves * NODE_FANOUT;
+	int rc;
+
+	if (n < nslices)
+		nslices = (unsigned)n;
+	for (unsigned i = 0; i < nslices; i++) {
+		if (window_child(w, i) == NULL || window_has(w, i))
+			continue;
+		while (s->nreads == READS_MAX) {
+			rc = pump(s, e);
+			if (rc != 0)
+				return rc;
+		}
+		rc = ask_slices(s, w, first + i, 1, 0, 1, true, e);
+		while (rc == 0 && !window_has(w, i))
+			rc = pump(s, e);
+		if (rc != 0)
+			return rc;
+	}
+	count_holes(s,
+	    bytes_below(s, w->volume, w->first, w->nleaves) -
+		atomic_load(&w->data));
+	windows_done(&s->r->windows, w);
+	return 0;
 }
 
 static int
 got_read_done(struct receiver *s, const struct hot_ask *a,
     const struct frame *f, struct err *e)
 {
-	struct rleaf *l = a->ptr;
-	unsigned first = (unsigned)(a->index - l->first);
-	uint32_t ndata, want = 0;
+	struct rread *r = a->ptr;
+	struct restore_window *w = r->w;
+	bool alone = r->alone;
+	uint32_t ndata;
 	int rc;
 
 	if (f->type == MSG_ERROR) {
@@ -238,24 +292,19 @@ got_read_done(struct receiver *s, const struct hot_ask *a,
 	rc = msg_read_done_parse(f->payload, f->len, &ndata, e);
 	if (rc != 0)
 		return rc;
-	for (unsigned i = first; i < first + a->n; i++) {
-		if (id_is_hole(&l->node.child[i]))
-			continue;
-		want++;
-		if ((l->got[i / 8] & 1u << i % 8) == 0) {
-			err_set(e, ERR_PROTO, "the daemon did not send it");
-			return at_slice(s, a->volume, l->first + i, e);
-		}
-	}
-	if (ndata != want) {
-		err_set(e, ERR_PROTO, "%u chunks were sent and %u are needed",
-		    (unsigned)ndata, (unsigned)want);
+	if (ndata != r->ndata) {
+		err_set(e, ERR_PROTO, "the daemon counts %u chunks, %u came",
+		    (unsigned)ndata, (unsigned)r->ndata);
 		return at_slice(s, a->volume, a->index, e);
 	}
-	s->asked -= (uint64_t)a->n * s->r->chunk_size;
-	l->nreads--;
-	if (l->next == l->n && l->nreads == 0)
-		end_leaf(s, l);
+	r->w = NULL;
+	s->nreads--;
+	if (alone && ndata != 1) {
+		err_set(e, ERR_PROTO, "the daemon did not send it");
+		return at_slice(s, a->volume, a->index, e);
+	}
+	if (!alone && windows_read(&s->r->windows, w))
+		return end_window(s, w, e);
 	return 0;
 }
 
@@ -277,17 +326,16 @@ pump(struct receiver *s, struct err *e)
 }
 
 /*
- * Find leaf ${index}'s id; *hole: it and others are below a hole and done
- * with.
+ * Find leaf ${index}'s id; *skip: so many leaves from it on are below a hole.
  */
 static int
 find_leaf(struct receiver *s, unsigned volume, uint64_t index, struct id *id,
-    bool *is_hole, struct err *e)
+    uint64_t *skip, struct err *e)
 {
 	const struct restore_volume *v = &s->r->volume[volume];
-	uint64_t node, end, first, n;
 	enum path_step step;
 	unsigned level;
+	uint64_t node;
 	int rc;
 
 	if (s->path_volume != volume) {
@@ -309,111 +357,89 @@ find_leaf(struct receiver *s, unsigned volume, uint64_t index, struct id *id,
 				return rc;
 		}
 	}
-	*is_hole = step == PATH_HOLE;
-	if (!*is_hole)
-		return 0;
-	end = (node + 1) * (node_span(level) / NODE_FANOUT);
-	if (end > s->r->cursor.nleaves[volume])
-		end = s->r->cursor.nleaves[volume];
-	n = cursor_skip(&s->r->cursor, volume, end, &first);
-	count_holes(s, bytes_below(s, volume, index, 1));
-	count_holes(s, bytes_below(s, volume, first, n));
+	*skip = 0;
+	if (step == PATH_HOLE)
+		*skip = (node + 1) * (node_span(level) / NODE_FANOUT) - index;
 	return 0;
 }
 
+/* Ask for the leaves of the group, as many as may be under way. */
 static int
-take_leaf(struct receiver *s, struct err *e)
+load_more(struct receiver *s, struct err *e)
 {
-	struct rleaf *l = s->leaf;
-	unsigned volume;
-	uint64_t index;
+	struct load *l = &s->load;
+	struct restore_window *w = l->w;
+	uint64_t skip;
 	struct id id;
-	bool is_hole;
-	int rc;
-
-	if (!cursor_next(&s->r->cursor, &volume, &index)) {
-		s->exhausted = true;
-		return 0;
-	}
-	rc = find_leaf(s, volume, index, &id, &is_hole, e);
-	if (rc != 0 || is_hole)
-		return rc;
-	while (l->used)
-		l++;
-	memset(l, 0, sizeof(*l));
-	l->used = true;
-	l->volume = volume;
-	l->index = index;
-	l->first = index * NODE_FANOUT;
-	l->n = NODE_FANOUT;
-	if (s->r->volume[volume].nslices - l->first < NODE_FANOUT)
-		l->n = (unsigned)(s->r->volume[volume].nslices - l->first);
-	l->id = id;
-	s->nleaves++;
-	return ask_tree(s, volume, 0, index, &id, l, e);
-}
-
-/* The next slices of a leaf that are worth a READ; none: it has no more. */
-static unsigned
-next_range(const struct receiver *s, struct rleaf *l)
-{
-	unsigned most = READ_WINDOW / s->r->chunk_size, n;
-
-	while (l->next < l->n && id_is_hole(&l->node.child[l->next]))
-		l->next++;
-	n = l->n - l->next < most ? l->n - l->next : most;
-	while (n > 0 && id_is_hole(&l->node.child[l->next + n - 1]))
-		n--;
-	return n;
-}
-
-static int
-ask_slices(struct receiver *s, struct rleaf *l, struct err *e)
-{
-	struct msg_read m = { .volume = s->r->volume[l->volume].number };
-	struct hot_ask *a;
-
-	m.n = next_range(s, l);
-	if (m.n == 0) {
-		if (l->nreads == 0)
-			end_leaf(s, l);
-		return 0;
-	}
-	m.slice = l->first + l->next;
-	a = hot_ask(&s->hot, MSG_READ_DONE);
-	a->volume = l->volume;
-	a->index = m.slice;
-	a->n = m.n;
-	a->ptr = l;
-	l->next += m.n;
-	l->nreads++;
-	s->asked += (uint64_t)m.n * s->r->chunk_size;
-	msg_read_print(lane_begin(wire(s), MSG_READ, a->request), &m);
-	return lane_end(wire(s), e);
-}
-
-static int
-ask_more(struct receiver *s, struct err *e)
-{
 	int rc;
 
 	while (
-	    s->nleaves < LEAVES_MAX && !s->exhausted && !job_stopped(s->job)) {
-		rc = take_leaf(s, e);
+	    l->next < l->end && l->left < TREES_MAX && !job_stopped(s->job)) {
+		rc = find_leaf(s, w->volume, w->first + l->next, &id, &skip, e);
 		if (rc != 0)
 			return rc;
-	}
-	for (unsigned i = 0; i < LEAVES_MAX; i++) {
-		struct rleaf *l = &s->leaf[i];
-
-		while (l->used && l->known && l->next < l->n &&
-		    s->asked < READS_BYTES) {
-			rc = ask_slices(s, l, e);
-			if (rc != 0)
-				return rc;
+		if (skip > 0) {
+			l->next = skip < l->end - l->next
+			    ? l->next + (unsigned)skip
+			    : l->end;
+			continue;
 		}
+		rc = ask_tree(s, w->volume, 0, w->first + l->next, &id, w, e);
+		if (rc != 0)
+			return rc;
+		l->next++;
+		l->left++;
 	}
-	return lane_flush(wire(s), e);
+	if (l->next < l->end || l->left > 0)
+		return 0;
+	l->w = NULL;
+	return windows_loaded(&s->r->windows, w) ? end_window(s, w, e) : 0;
+}
+
+static int
+begin_task(struct receiver *s, enum window_task task, struct restore_window *w,
+    unsigned number, struct err *e)
+{
+	const struct restore_volume *v = &s->r->volume[w->volume];
+	uint64_t slice = w->first * NODE_FANOUT, n = v->nslices - slice;
+
+	if (task == WINDOW_READ) {
+		if (n > (uint64_t)w->nleaves * NODE_FANOUT)
+			n = (uint64_t)w->nleaves * NODE_FANOUT;
+		return ask_slices(
+		    s, w, slice, (uint32_t)n, number, w->nparts, false, e);
+	}
+	s->load.w = w;
+	s->load.next = number * WINDOW_GROUP;
+	s->load.end = s->load.next + WINDOW_GROUP;
+	if (s->load.end > w->nleaves)
+		s->load.end = w->nleaves;
+	return 0;
+}
+
+/* Take tasks, so that there is always something under way. */
+static int
+ask_more(struct receiver *s, struct err *e)
+{
+	int rc = 0;
+
+	while (rc == 0 && s->nreads < READS_MAX && !job_stopped(s->job)) {
+		enum window_task task;
+		struct restore_window *w;
+		unsigned number;
+
+		task = windows_task(
+		    &s->r->windows, s->load.w == NULL, &w, &number);
+		s->ended = task == WINDOW_END;
+		if (task == WINDOW_WAIT || task == WINDOW_END)
+			break;
+		rc = begin_task(s, task, w, number, e);
+		if (rc == 0 && s->load.w != NULL)
+			rc = load_more(s, e);
+	}
+	if (rc == 0 && s->load.w != NULL)
+		rc = load_more(s, e);
+	return rc != 0 ? rc : lane_flush(wire(s), e);
 }
 
 static void
@@ -433,10 +459,14 @@ work(struct receiver *s, struct err *e)
 
 	while (rc == 0 && !job_stopped(s->job)) {
 		rc = ask_more(s, e);
-		if (rc != 0 || (s->hot.n == 0 && s->exhausted))
+		if (rc != 0)
 			break;
 		if (s->hot.n > 0)
 			rc = pump(s, e);
+		else if (s->ended)
+			break;
+		else if (s->load.w == NULL)
+			windows_wait(&s->r->windows);
 		count_traffic(s);
 	}
 	return rc;

@@ -3,8 +3,8 @@
 #ifndef AGENT_PIPELINE_RESTORE_LANE_H
 #define AGENT_PIPELINE_RESTORE_LANE_H
 
-#include "agent/pipeline/cursor.h"
 #include "agent/pipeline/job.h"
+#include "agent/pipeline/restore_window.h"
 #include "agent/sink/sink.h"
 #include "proto/node.h"
 
@@ -20,7 +20,7 @@ struct restore_volume {
 
 struct restore {
 	struct job job;
-	struct cursor cursor;
+	struct restore_windows windows;
 	uint32_t chunk_size;
 	unsigned nvolumes;
 	struct restore_volume volume[MANIFEST_VOLUMES_MAX];

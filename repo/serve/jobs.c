@@ -89,6 +89,7 @@ static void
 job_free(struct job *j)
 {
 	explicit_bzero(&j->domain, sizeof(j->domain));
+	plans_free(j->plans);
 	free(j);
 }
 

@@ -19,6 +19,7 @@
 #include "repo/catalog/domain.h"
 #include "repo/catalog/locks.h"
 #include "repo/serve/keyring.h"
+#include "repo/serve/plans.h"
 #include "repo/store/store.h"
 
 enum {
@@ -72,6 +73,7 @@ struct job {
 	struct store_session *session;
 	struct lock *lock[2];
 	struct usage *usage;
+	struct plans *plans; /* of a restore's lanes; freed with the job */
 	/* The control lane's, then whoever lets go: */
 	bool has_partial; /* its last incomplete manifest */
 	uint8_t partial[BACKUP_ID_LEN];

@@ -121,6 +121,7 @@ restore_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 	j = job_new(s->srv->jobs, JOB_RESTORE, m.vm, s->key->name);
 	j->manifest = m;
 	j->lanes_max = s->key->lanes;
+	j->plans = plans_new();
 	rc = equip(s, j, onto, wait_ms, e);
 	if (rc != 0) {
 		job_drop(j);
@@ -216,6 +217,26 @@ send_slice(void *arg, uint64_t slice, uint8_t codec, uint32_t raw_len,
 	return lane_end(r->s->lane, e);
 }
 
+/* A part of what is asked for, into ${r}. */
+static int
+read_part(struct reply *r, const struct manifest_volume *v,
+    const struct msg_read *q, struct err *e)
+{
+	struct store_lane *tools = r->s->tools;
+	struct store *store = r->s->srv->store;
+	struct plans *plans = r->s->job->plans;
+	struct plan_use *u;
+	int rc;
+
+	rc = plans_get(plans, store, tools, v, q, &u, e);
+	if (rc != 0)
+		return rc;
+	rc = store_plan_read(
+	    store, tools, plans_plan(u), q->part, q->nparts, send_slice, r, e);
+	plans_put(plans, u);
+	return rc;
+}
+
 int
 restore_read(struct session *s, const struct frame *f, struct err *e)
 {
@@ -223,7 +244,6 @@ restore_read(struct session *s, const struct frame *f, struct err *e)
 	const struct manifest_volume *v;
 	struct msg_read q;
 	uint64_t nslices;
-	uint32_t chunk_size;
 	int rc;
 
 	rc = session_need_job(s, JOB_RESTORE, f->type, e);
@@ -235,19 +255,12 @@ restore_read(struct session *s, const struct frame *f, struct err *e)
 		rc = tree_volume(s->job, q.volume, &v, e);
 	if (rc != 0)
 		return rc;
-	chunk_size = s->job->manifest.chunk_size;
-	nslices = chunk_nslices(v->size, chunk_size);
+	nslices = chunk_nslices(v->size, s->job->manifest.chunk_size);
 	if (q.slice >= nslices || q.n > nslices - q.slice)
 		return err_set(e, ERR_INVAL,
 		    "READ: volume %s has %" PRIu64 " slices", v->name, nslices);
-	if ((uint64_t)q.n * chunk_size > MSG_READ_BYTES_MAX)
-		return err_set(e, ERR_LIMIT,
-		    "READ: %u slices; %u of %u bytes are the most",
-		    (unsigned)q.n, MSG_READ_BYTES_MAX / (unsigned)chunk_size,
-		    (unsigned)chunk_size);
 	if (!id_is_hole(&v->root))
-		rc = store_read_slices(s->srv->store, s->tools, &v->root,
-		    v->size, q.slice, q.n, send_slice, &r, e);
+		rc = read_part(&r, v, &q, e);
 	if (rc != 0)
 		return rc;
 	msg_read_done_print(

@@ -147,6 +147,7 @@ store_open(const char *dir, const struct store_options *o,
 		po.data_limit = o->data_limit;
 	if (o->reserve != 0)
 		po.reserve = o->reserve;
+	atomic_init(&s->ranges_left, STORE_RANGES);
 	s->checkpoint_ms =
 	    o->checkpoint_ms != 0 ? o->checkpoint_ms : CHECKPOINT_MS;
 	s->packs = packs_new(s->volume, &po);

@@ -171,6 +171,29 @@ int store_tree_node(struct store *s, struct store_lane *l,
 typedef int store_slice_visit(void *arg, uint64_t slice, uint8_t codec,
     uint32_t raw_len, const uint8_t *data, size_t len, struct err *e);
 
+/* Bytes that joined reads take: of a lane at least, and of all lanes together
+ * beyond that. */
+enum { STORE_RANGE_MIN = 4 << 20, STORE_RANGES = 128 << 20 };
+
+/**
+ * A plan: in which records the slices of a range are, in the order in which
+ * those lie on the volume, so that a restore goes through each pack once and
+ * forward.  Fixed once made: any number of lanes read parts of it at once.
+ *
+ * store_plan_new(s, l, root, size, slice, n, out, e): takes 64 bytes a slice.
+ * ERR_INVAL (no such slices), and as store_read_node.
+ * store_plan_read(s, l, p, part, nparts, visit, arg, e): the part that is
+ * number ${part}, from 0 on, of ${nparts} alike ones; as store_read_slices.
+ */
+struct store_plan;
+int store_plan_new(struct store *s, struct store_lane *l, const struct id *root,
+    uint64_t size, uint64_t slice, uint32_t n, struct store_plan **out,
+    struct err *e);
+int store_plan_read(struct store *s, struct store_lane *l,
+    const struct store_plan *p, unsigned part, unsigned nparts,
+    store_slice_visit *visit, void *arg, struct err *e);
+void store_plan_free(struct store_plan *p);
+
 /** store_read_slices(s, l, root, size, slice, n, visit, arg, e): the chunks of
  * ${n} slices, sorted by pack and offset and read in joined reads (rule 24),
  * each checked by its record's CRC; holes are not visited.  A visit's failure

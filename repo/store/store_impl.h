@@ -4,6 +4,7 @@
 #define REPO_STORE_STORE_IMPL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "proto/codec.h"
 #include "repo/store/idmap.h"
@@ -19,7 +20,8 @@ struct store {
 	struct index *index;
 	struct ledger *ledger;
 	struct damage *damage;
-	unsigned checkpoint_ms; /* set before start */
+	unsigned checkpoint_ms;       /* set before start */
+	_Atomic uint64_t ranges_left; /* bytes for the lanes' joined reads */
 };
 
 /* What a session may rely on and no node of it holds yet: value in an idmap. */
@@ -50,13 +52,25 @@ struct store_path {
 	struct node node[NODE_LEVEL_MAX + 1];
 };
 
+/* The leaves of one node, as far as a joined read had them. */
+struct leaf_group {
+	struct id of;
+	bool have[NODE_FANOUT];
+	struct node leaf[NODE_FANOUT];
+};
+
 struct store_lane {
 	struct hasher *hasher;
 	struct codec *codec;
-	uint8_t *raw;       /* one chunk, decoded */
-	uint8_t *range;     /* joined reads; made when first used */
-	struct buf payload; /* one record */
+	uint8_t *raw;          /* one chunk, decoded */
+	struct store *store;   /* that ${range} is of */
+	uint8_t *range;        /* joined reads; made when first used */
+	uint64_t range_len;    /* bytes that one may have */
+	uint64_t range_shared; /* of them out of store->ranges_left */
+	struct buf payload;    /* one record */
 	struct store_path path;
+	struct id group_of;       /* whose leaf was asked for last */
+	struct leaf_group *group; /* made when first used */
 };
 
 enum { FRONTIER_MAX = 16384 };
@@ -81,6 +95,11 @@ int store_lock(const char *dir, int dirfd, int *fd, struct err *e);
  * there: read, verified against its id, parsed, its level checked. */
 int store_node_at(struct store *s, struct store_lane *l, const struct id *id,
     const struct place *place, unsigned level, struct node *out, struct err *e);
+
+/** store_found_damage(s, id, x, code): a read of what ${x} names ended so: if
+ * that means damage it is noted, once. */
+void store_found_damage(struct store *s, const struct id *id,
+    const struct index_entry *x, int code);
 
 /** rollforward(x, v, p, format, e): bring index and packs together when a
  * store is opened: STORE.md 13; fills the pack set. */

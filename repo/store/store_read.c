@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading: nodes from the root down, and slices in joined reads. */
-#include <stdlib.h>
+/* Reading nodes, from the root down; slices are in store_plan.c. */
+#include <string.h>
 
 #include "proto/base/log.h"
-#include "proto/base/fault.h"
-#include "repo/store/store_impl.h"
-
-enum {
-	RANGE_MAX = 4 << 20, /* of one joined read */
-	GAP_MAX = 1 << 20    /* cheaper to read than to seek over */
-};
+#include "repo/store/joined.h"
 
 int
 store_node_at(struct store *s, struct store_lane *l, const struct id *id,
@@ -33,9 +27,8 @@ store_node_at(struct store *s, struct store_lane *l, const struct id *id,
 	return 0;
 }
 
-/* A record that cannot be read is damage; a system that fails is not. */
-static void
-found_damage(
+void
+store_found_damage(
     struct store *s, const struct id *id, const struct index_entry *x, int code)
 {
 	if ((code != ERR_CORRUPT && code != ERR_NOENT) ||
@@ -65,7 +58,7 @@ store_read_node(struct store *s, struct store_lane *l, const struct id *id,
 			    rc == ERR_NOENT ? "a node is not in the index"
 					    : "the index cannot be read");
 		if (x.place.pack == tried.pack && x.place.off == tried.off) {
-			found_damage(s, id, &x, e->code);
+			store_found_damage(s, id, &x, e->code);
 			/* Whoever asks next shall know: nodes are few, and
 			 * what a backup reuses hangs on them. */
 			if (e->code == ERR_CORRUPT &&
@@ -78,6 +71,72 @@ store_read_node(struct store *s, struct store_lane *l, const struct id *id,
 		if (rc == 0)
 			return 0;
 	}
+}
+
+/* A leaf of a joined read, if it is what its parent names. */
+static int
+see_leaf(
+    void *arg, const struct wanted *w, const uint8_t *payload, struct err *e)
+{
+	struct store_lane *l = arg;
+	struct leaf_group *g = l->group;
+	struct id got;
+
+	(void)e;
+	if (payload == NULL)
+		return 0;
+	hasher_node(l->hasher, payload, w->place.stored_len, &got);
+	g->have[w->at] = id_equal(&got, &w->id) &&
+	    node_parse(payload, w->place.stored_len, &g->leaf[w->at], NULL) ==
+		0 &&
+	    g->leaf[w->at].level == 0;
+	return 0;
+}
+
+/* All leaves of ${parent} that can be had at once; what cannot is for who reads
+ * it alone to find out. */
+static void
+load_group(struct store *s, struct store_lane *l, const struct id *id,
+    const struct node *parent)
+{
+	struct index_entry entry[NODE_FANOUT];
+	struct id ids[NODE_FANOUT];
+	struct wanted w[NODE_FANOUT];
+	unsigned n = 0, k = 0;
+
+	if (l->group == NULL)
+		l->group = xmalloc(sizeof(*l->group));
+	l->group->of = *id;
+	memset(l->group->have, 0, sizeof(l->group->have));
+	for (unsigned i = 0; i < parent->n; i++)
+		if (!id_is_hole(&parent->child[i])) {
+			w[n].at = i;
+			ids[n++] = parent->child[i];
+		}
+	if (index_get_many(s->index, ids, n, entry) != 0)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		if (entry[i].place.pack != 0)
+			w[k++] = (struct wanted){ .at = w[i].at,
+				.id = ids[i],
+				.place = entry[i].place };
+	joined_sort(w, k);
+	joined_read(s, l, w, k, RECORD_NODE, see_leaf, l, NULL);
+}
+
+/* Whoever asks for a second leaf of ${parent} will want the others: NULL, or
+ * the leaf. */
+static const struct node *
+from_group(struct store *s, struct store_lane *l, const struct id *id,
+    const struct node *parent, unsigned child)
+{
+	if (!id_equal(&l->group_of, id)) {
+		l->group_of = *id;
+		return NULL;
+	}
+	if (l->group == NULL || !id_equal(&l->group->of, id))
+		load_group(s, l, id, parent);
+	return l->group->have[child] ? &l->group->leaf[child] : NULL;
 }
 
 int
@@ -115,188 +174,15 @@ store_tree_node(struct store *s, struct store_lane *l, const struct id *root,
 		}
 		child =
 		    index * node_span(level) / node_span(at - 1) % NODE_FANOUT;
+		if (at == 1 && !id_is_hole(&n->child[child])) {
+			const struct node *leaf = from_group(
+			    s, l, &l->path.id[1], n, (unsigned)child);
+
+			if (leaf != NULL) {
+				*out = *leaf;
+				return 0;
+			}
+		}
 		id = n->child[child]; /* beyond n->n they are holes */
 	}
-}
-
-struct wanted {
-	uint64_t slice;
-	struct id id;
-	struct place place;
-};
-
-static int
-by_place(const void *a, const void *b)
-{
-	const struct place *x = &((const struct wanted *)a)->place;
-	const struct place *y = &((const struct wanted *)b)->place;
-
-	if (x->pack != y->pack)
-		return x->pack < y->pack ? -1 : 1;
-	return x->off < y->off ? -1 : x->off > y->off;
-}
-
-static uint64_t
-place_end(const struct place *p)
-{
-	return (uint64_t)p->off + RECORD_HEADER_LEN + p->stored_len;
-}
-
-/* Which chunks those slices are, and where they lie. */
-static int
-find_slices(struct store *s, struct store_lane *l, const struct id *root,
-    uint64_t size, uint64_t slice, uint32_t n, struct wanted *want,
-    uint32_t *nwant, struct err *e)
-{
-	struct index_entry entry[NODE_FANOUT];
-	struct id ids[NODE_FANOUT];
-	uint64_t end = slice + n;
-	struct node leaf;
-	int rc;
-
-	*nwant = 0;
-	while (slice < end) {
-		struct wanted *first = want + *nwant;
-		unsigned k = 0;
-
-		rc = store_tree_node(
-		    s, l, root, size, 0, slice / NODE_FANOUT, &leaf, e);
-		if (rc != 0)
-			return rc;
-		do {
-			unsigned i = (unsigned)(slice % NODE_FANOUT);
-
-			if (i < leaf.n && !id_is_hole(&leaf.child[i])) {
-				ids[k] = leaf.child[i];
-				first[k].id = ids[k];
-				first[k++].slice = slice;
-			}
-		} while (++slice < end && slice % NODE_FANOUT != 0);
-		rc = index_get_many(s->index, ids, k, entry);
-		if (rc != 0)
-			return err_set(e, rc, "the index cannot be read");
-		for (unsigned i = 0; i < k; i++) {
-			if (entry[i].place.pack == 0)
-				return err_set(e, ERR_CORRUPT,
-				    "slice %llu is not in the index",
-				    (unsigned long long)first[i].slice);
-			first[i].place = entry[i].place;
-		}
-		*nwant += k;
-	}
-	return 0;
-}
-
-/* One record by itself, after the joined read failed: it may have moved. */
-static int
-read_alone(
-    struct store *s, struct store_lane *l, struct wanted *w, struct err *e)
-{
-	struct index_entry x;
-	int rc;
-
-	rc = pack_read(s->packs, &w->place, RECORD_CHUNK, &w->id, &l->payload);
-	while (rc != 0) {
-		struct place tried = w->place;
-		int why = rc;
-
-		rc = index_get(s->index, &w->id, &x);
-		if (rc != 0 && rc != ERR_NOENT)
-			return err_set(e, rc, "the index cannot be read");
-		if (rc == 0 && x.place.pack == tried.pack &&
-		    x.place.off == tried.off)
-			found_damage(s, &w->id, &x, why);
-		if (rc == 0 && why == ERR_SYS)
-			return err_set(e, ERR_SYS,
-			    "pack %08x cannot be read; see the daemon's log",
-			    tried.pack);
-		if (rc == ERR_NOENT ||
-		    (x.place.pack == tried.pack && x.place.off == tried.off))
-			return err_set(e, ERR_CORRUPT,
-			    "slice %llu is damaged in the repository (pack "
-			    "%08x at %u)",
-			    (unsigned long long)w->slice, tried.pack,
-			    tried.off);
-		w->place = x.place;
-		rc = pack_read(
-		    s->packs, &w->place, RECORD_CHUNK, &w->id, &l->payload);
-	}
-	return 0;
-}
-
-static int
-visit_run(struct store *s, struct store_lane *l, struct wanted *w, uint32_t n,
-    store_slice_visit *visit, void *arg, struct err *e)
-{
-	uint64_t from = w[0].place.off;
-	uint64_t len = 0;
-	bool read;
-
-	for (uint32_t i = 0; i < n; i++)
-		if (place_end(&w[i].place) - from > len)
-			len = place_end(&w[i].place) - from;
-	read = pack_read_range(
-		   s->packs, w[0].place.pack, from, (size_t)len, l->range) == 0;
-	for (uint32_t i = 0; i < n; i++) {
-		const uint8_t *at = l->range + (w[i].place.off - from);
-		const uint8_t *data = at + RECORD_HEADER_LEN;
-		int rc;
-
-		if (!read ||
-		    pack_check(s->packs, &w[i].place, RECORD_CHUNK, &w[i].id,
-			at) != 0) {
-			rc = read_alone(s, l, &w[i], e);
-			if (rc != 0)
-				return rc;
-			data = l->payload.data;
-		}
-		rc = visit(arg, w[i].slice, w[i].place.codec,
-		    w[i].place.raw_len, data, w[i].place.stored_len, e);
-		if (rc != 0)
-			return rc;
-	}
-	return 0;
-}
-
-int
-store_read_slices(struct store *s, struct store_lane *l, const struct id *root,
-    uint64_t size, uint64_t slice, uint32_t n, store_slice_visit *visit,
-    void *arg, struct err *e)
-{
-	uint64_t nslices = chunk_nslices(size, s->format.chunk_size);
-	struct wanted *want;
-	uint32_t nwant, i, k;
-	int rc;
-
-	if (slice >= nslices || n > nslices - slice)
-		return err_set(e, ERR_INVAL, "no such slices in the volume");
-	want = xmalloc(n * sizeof(*want));
-	rc = find_slices(s, l, root, size, slice, n, want, &nwant, e);
-	if (rc != 0)
-		goto out;
-	fault_pass(FAULT_READ_PLACED);
-	if (l->range == NULL)
-		l->range = aligned_new(
-		    RANGE_MAX + RECORD_HEADER_LEN + RECORD_STORED_MAX);
-	qsort(want, nwant, sizeof(*want), by_place);
-	for (i = 0; i < nwant; i = k) {
-		const struct place *first = &want[i].place;
-		uint64_t end = place_end(first);
-
-		for (k = i + 1; k < nwant; k++) {
-			const struct place *p = &want[k].place;
-
-			if (p->pack != first->pack || p->off > end + GAP_MAX ||
-			    place_end(p) - first->off > RANGE_MAX)
-				break;
-			if (place_end(p) > end)
-				end = place_end(p);
-		}
-		rc = visit_run(s, l, want + i, k - i, visit, arg, e);
-		if (rc != 0)
-			break;
-	}
-out:
-	free(want);
-	return rc;
 }

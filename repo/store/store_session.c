@@ -6,7 +6,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/fault.h"
 #include "proto/base/io.h"
-#include "repo/store/store_impl.h"
+#include "repo/store/joined.h"
 
 int
 store_begin(
@@ -62,7 +62,8 @@ store_lane_free(struct store_lane *l)
 	codec_free(l->codec);
 	buf_fini(&l->payload);
 	free(l->raw);
-	free(l->range);
+	joined_free(l);
+	free(l->group);
 	free(l);
 }
 

@@ -183,9 +183,9 @@ def attacks():
             ('a tree far away', frame(TREE, struct.pack(
                 '<HBBQ', 65535, 255, 0, 2 ** 64 - 1))),
             ('a read in a backup', frame(READ, struct.pack(
-                '<HHIQ', 0, 0, 1, 0))),
+                '<HBBIQ', 0, 0, 1, 1, 0))),
             ('a read of everything', frame(READ, struct.pack(
-                '<HHIQ', 0, 0, 0xffffffff, 0))),
+                '<HBBIQ', 0, 0, 1, 0xffffffff, 0))),
             ('a commit of nothing', call(op='commit', roots=[])),
             ('a commit of what is not there', call(
                 op='commit', stats={}, roots=['11' * 32])),

@@ -170,7 +170,8 @@ class Lane:
 
     def read(self, volume, slice_, n):
         """{slice: (codec, raw_len, data)}"""
-        request = self.send(READ, struct.pack('<HHIQ', volume, 0, n, slice_))
+        request = self.send(READ, struct.pack(
+            '<HBBIQ', volume, 0, 1, n, slice_))
         got = {}
         while True:
             type_, p = self.recv(request)
@@ -522,7 +523,7 @@ def bad_puts(path, vm):
              limit),
             ('TREE beyond', TREE, struct.pack('<HBBQ', 0, 0, 0, 1 << 63),
              limit),
-            ('READ in a backup', READ, struct.pack('<HHIQ', 0, 0, 1, 0),
+            ('READ in a backup', READ, struct.pack('<HBBIQ', 0, 0, 1, 1, 0),
              bad)):
         refused(what, lane, codes,
                 lambda l, t=type_, p=payload: l.raw(frame(t, p)))
@@ -555,15 +556,19 @@ def bad_reads(path, name):
     lane = Lane(path)
     lane.call(op='restore', backup=name)
     for what, type_, payload, codes in (
-            ('READ of no slices', READ, struct.pack('<HHIQ', 0, 0, 0, 0),
+            ('READ of no slices', READ, struct.pack('<HBBIQ', 0, 0, 1, 0, 0),
              (PROTO,)),
-            ('READ of too many', READ, struct.pack('<HHIQ', 0, 0, 257, 0),
+            ('READ of too many', READ, struct.pack('<HBBIQ', 0, 0, 1, 65537, 0),
              (LIMIT,)),
-            ('READ beyond the end', READ, struct.pack('<HHIQ', 0, 0, 5, 0),
+            ('READ of a part that there is not', READ,
+             struct.pack('<HBBIQ', 0, 4, 4, 1, 0), (PROTO,)),
+            ('READ of none of no parts', READ,
+             struct.pack('<HBBIQ', 0, 0, 0, 1, 0), (PROTO,)),
+            ('READ beyond the end', READ, struct.pack('<HBBIQ', 0, 0, 1, 5, 0),
              (INVAL,)),
             ('READ far beyond', READ,
-             struct.pack('<HHIQ', 0, 0, 1, (1 << 64) - 1), (LIMIT,)),
-            ('READ of no volume', READ, struct.pack('<HHIQ', 99, 0, 1, 0),
+             struct.pack('<HBBIQ', 0, 0, 1, 1, (1 << 64) - 1), (LIMIT,)),
+            ('READ of no volume', READ, struct.pack('<HBBIQ', 99, 0, 1, 1, 0),
              (INVAL,)),
             ('TREE of no volume', TREE, struct.pack('<HBBQ', 99, 0, 0, 0),
              (INVAL,)),

@@ -353,9 +353,11 @@ tree_beyond_any_volume_is_refused(void **state)
 static int
 read_of(uint64_t slice, uint32_t n)
 {
-	struct msg_read m = { .volume = 3, .slice = slice, .n = n }, again;
+	struct msg_read m = { .volume = 3, .part = 4, .nparts = 5 }, again;
 	int rc;
 
+	m.slice = slice;
+	m.n = n;
 	b.len = 0;
 	msg_read_print(&b, &m);
 	rc = msg_read_parse(b.data, b.len, &again, &e);
@@ -363,6 +365,8 @@ read_of(uint64_t slice, uint32_t n)
 		assert_int_equal(again.volume, 3);
 		assert_true(again.slice == slice);
 		assert_int_equal(again.n, n);
+		assert_int_equal(again.part, 4);
+		assert_int_equal(again.nparts, 5);
 	}
 	return rc;
 }
@@ -376,8 +380,8 @@ read_of_nothing_or_too_much_is_refused(void **state)
 	(void)state;
 	assert_int_equal(read_of(0, 1), 0);
 	assert_int_equal(read_of(0, 0), ERR_PROTO);
-	assert_int_equal(read_of(0, 256), 0);
-	assert_int_equal(read_of(0, 257), ERR_LIMIT);
+	assert_int_equal(read_of(0, 65536), 0);
+	assert_int_equal(read_of(0, 65537), ERR_LIMIT);
 	assert_int_equal(read_of(end - 256, 256), 0);
 	assert_int_equal(read_of(end - 255, 256), ERR_LIMIT);
 	assert_int_equal(read_of(UINT64_MAX, 1), ERR_LIMIT);
@@ -385,7 +389,9 @@ read_of_nothing_or_too_much_is_refused(void **state)
 	assert_int_equal(read_of(0, UINT32_MAX), ERR_LIMIT);
 	assert_int_equal(read_of(0, 1), 0);
 	assert_int_equal(msg_read_parse(b.data, 15, &m, &e), ERR_PROTO);
-	b.data[2] = 1;
+	b.data[2] = 5;
+	assert_int_equal(msg_read_parse(b.data, 16, &m, &e), ERR_PROTO);
+	b.data[2] = b.data[3] = 0;
 	assert_int_equal(msg_read_parse(b.data, 16, &m, &e), ERR_PROTO);
 }
 
@@ -431,7 +437,7 @@ read_done_comes_back(void **state)
 	assert_int_equal(msg_read_done_parse(b.data, b.len, &n, &e), 0);
 	assert_int_equal(n, 256);
 	assert_int_equal(msg_read_done_parse(b.data, 3, &n, &e), ERR_PROTO);
-	b.data[2] = 1;
+	b.data[2] = 2;
 	assert_int_equal(msg_read_done_parse(b.data, 4, &n, &e), ERR_PROTO);
 }
 

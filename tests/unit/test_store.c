@@ -87,6 +87,70 @@ what_was_put_reads_back(void **state)
 	fixture_verify(&f, &f.backups[0], 1);
 }
 
+enum { PLANNED = 900 }; /* slices, of several leaves */
+
+struct planned {
+	uint8_t seen[PLANNED];
+	unsigned n;
+};
+
+static int
+see_planned(void *arg, uint64_t slice, uint8_t codec, uint32_t raw_len,
+    const uint8_t *data, size_t len, struct err *e)
+{
+	static uint8_t want[FIXTURE_CHUNK];
+	struct planned *p = arg;
+	struct id id;
+
+	(void)e;
+	assert_true(slice < PLANNED);
+	fixture_chunk((uint32_t)slice, raw_len, &id, want);
+	assert_int_equal(codec, 0);
+	assert_int_equal(len, raw_len);
+	assert_memory_equal(data, want, len);
+	p->seen[slice]++;
+	p->n++;
+	return 0;
+}
+
+static void
+the_parts_of_a_plan_are_each_slice_once(void **state)
+{
+	static const unsigned nparts[] = { 1, 2, 7, 255 };
+	struct store_plan *plan;
+	struct manifest m;
+	struct err e = { 0 };
+
+	(void)state;
+	fixture_backup(&f, "a", 0, PLANNED, &m);
+	assert_int_equal(store_plan_new(f.store, f.lane, &m.volume[0].root,
+			     m.volume[0].size, 0, PLANNED, &plan, &e),
+	    0);
+	for (unsigned i = 0; i < 4; i++) {
+		struct planned seen = { .n = 0 };
+		unsigned most = 0;
+
+		for (unsigned k = 0; k < nparts[i]; k++) {
+			unsigned before = seen.n;
+
+			assert_int_equal(
+			    store_plan_read(f.store, f.lane, plan, k, nparts[i],
+				see_planned, &seen, &e),
+			    0);
+			if (seen.n - before > most)
+				most = seen.n - before;
+		}
+		assert_int_equal(seen.n, PLANNED);
+		for (unsigned k = 0; k < PLANNED; k++)
+			assert_int_equal(seen.seen[k], 1);
+		assert_true(most <= PLANNED / nparts[i] + 2);
+	}
+	store_plan_free(plan);
+	assert_int_equal(store_plan_new(f.store, f.lane, &m.volume[0].root,
+			     m.volume[0].size, 1, PLANNED, &plan, &e),
+	    ERR_INVAL);
+}
+
 static void
 a_second_backup_of_the_same_stores_no_chunk(void **state)
 {
@@ -486,6 +550,7 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 		T(what_was_put_reads_back),
+		T(the_parts_of_a_plan_are_each_slice_once),
 		T(a_second_backup_of_the_same_stores_no_chunk),
 		T(own_pending_is_had_and_anothers_is_not),
 		T(a_node_is_refused_until_its_children_are_there),
