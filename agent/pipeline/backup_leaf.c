@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+enum { PIECE = 512 << 10 }; /* hashed while the processor still has it near */
+
 static uint64_t
 leaf_span(const struct backup *b)
 {
@@ -142,20 +144,21 @@ map_holes(
 	return 0;
 }
 
+/* Of the slices from ${i} to ${end}. */
 static int
 read_slices(const struct window *w, const struct backup *b, const bool *skip,
-    uint64_t *nread, struct err *e)
+    unsigned i, unsigned end, uint64_t *nread, struct err *e)
 {
 	const struct backup_volume *v = &b->volume[w->leaf->volume];
 	uint64_t cs = b->chunk_size;
-	unsigned i, to;
+	unsigned to;
 	int rc;
 
-	for (i = 0; i < w->n; i = to) {
+	for (; i < end; i = to) {
 		uint64_t off = (w->leaf->first + w->at + i) * cs;
 		uint64_t len;
 
-		for (to = i; to < w->n && skip[to] == skip[i]; to++)
+		for (to = i; to < end && skip[to] == skip[i]; to++)
 			;
 		if (skip[i])
 			continue;
@@ -226,6 +229,7 @@ window_fill(struct window *w, const struct backup *b, struct leaf *l,
     struct hasher *h, uint64_t *nread, struct err *e)
 {
 	unsigned most = BACKUP_WINDOW / b->chunk_size;
+	unsigned piece = b->chunk_size < PIECE ? PIECE / b->chunk_size : 1;
 	bool skip[NODE_FANOUT];
 	int rc;
 
@@ -238,21 +242,24 @@ window_fill(struct window *w, const struct backup *b, struct leaf *l,
 	w->nask = 0;
 	*nread = 0;
 	rc = map_holes(w, b, skip, e);
-	if (rc == 0)
-		rc = read_slices(w, b, skip, nread, e);
-	if (rc != 0)
-		return source_failed(&b->volume[l->volume], rc, e);
-	for (unsigned i = 0; i < w->n; i++) {
+	for (unsigned i = 0; rc == 0 && i < w->n; i++) {
 		const uint8_t *data = w->data + (size_t)i * b->chunk_size;
 		uint32_t len = window_slice_len(w, b, i);
 		struct id *id = &l->node.child[w->at + i];
 
+		if (i % piece == 0)
+			rc = read_slices(w, b, skip, i,
+			    i + piece < w->n ? i + piece : w->n, nread, e);
+		if (rc != 0)
+			break;
 		if (!skip[i] && !bytes_zero(data, len))
 			hasher_chunk(h, data, len, id);
 		w->kind[i] = (uint8_t)find_kind(l, w->at + i);
 		if (w->kind[i] == SLICE_ASK)
 			w->nask++;
 	}
+	if (rc != 0)
+		return source_failed(&b->volume[l->volume], rc, e);
 	l->nfilled += w->n;
 	if (w->last)
 		complete(w, b, h);

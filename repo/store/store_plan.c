@@ -150,11 +150,12 @@ see_record(
 static uint32_t
 part_start(const struct store_plan *p, unsigned part, unsigned nparts)
 {
-	uint64_t before = p->bytes / nparts * part, seen = 0;
+	uint64_t before, seen = 0;
 	uint32_t i = 0;
 
-	if (part == nparts)
+	if (part >= nparts)
 		return p->n;
+	before = p->bytes / nparts * part;
 	while (i < p->n && seen < before)
 		seen += p->want[i++].place.stored_len;
 	return i;

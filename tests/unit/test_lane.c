@@ -1165,71 +1165,6 @@ a_local_socket_is_private_and_replaces_a_dead_one(void **state)
 	assert_int_equal(lane_unix_connect(far, &l, &e), ERR_INVAL);
 }
 
-static void
-a_new_key_is_private_and_replaces_nothing(void **state)
-{
-	struct buf before = { 0 }, after = { 0 };
-	struct stat st;
-	struct err e;
-
-	(void)state;
-	assert_int_equal(stat(id_key, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0600);
-	assert_int_equal(file_read(AT_FDCWD, id_key, 4096, &before), 0);
-	assert_int_equal(lane_ssh_keygen(id_key, "x", &e), ERR_EXIST);
-	assert_int_equal(file_read(AT_FDCWD, id_key, 4096, &after), 0);
-	assert_string_equal(buf_cstr(&before), buf_cstr(&after));
-	buf_fini(&before);
-	buf_fini(&after);
-	const char *const print[] = { "ssh-keygen", "-y", "-f", id_key, NULL };
-	assert_int_equal(run(print), 0);
-}
-
-static void
-a_public_key_line_is_taken_apart_and_checked(void **state)
-{
-	static const char *const bad[] = { "", "ssh-ed25519", "hello world",
-		"ssh-ed25519 AAAA", "ssh-ed25519 !!!!",
-		"-----BEGIN OPENSSH PRIVATE KEY-----",
-		"ssh-dss AAAAB3NzaC1kc3M",
-		("ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIJL9jfVPjKXBQe0z/VMTHuOu6Gri"
-		 "kBr6sKZWMZy0BluO") };
-	char *type, *base64, *fingerprint, *comment, line[512];
-	struct err e;
-
-	(void)state;
-	snprintf(
-	    line, sizeof(line), "  ssh-ed25519 %s  of a host \n", id_base64);
-	assert_int_equal(
-	    lane_ssh_pubkey(line, &type, &base64, &fingerprint, &comment, &e),
-	    0);
-	assert_string_equal(type, "ssh-ed25519");
-	assert_string_equal(base64, id_base64);
-	assert_string_equal(comment, "of a host");
-	assert_int_equal(strncmp(fingerprint, "SHA256:", 7), 0);
-	free(type);
-	free(base64);
-	free(fingerprint);
-	free(comment);
-	snprintf(line, sizeof(line), "ssh-ed25519 %s", id_base64);
-	assert_int_equal(
-	    lane_ssh_pubkey(line, &type, &base64, &fingerprint, &comment, &e),
-	    0);
-	assert_null(comment);
-	free(type);
-	free(base64);
-	free(fingerprint);
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		assert_int_equal(lane_ssh_pubkey(bad[i], &type, &base64,
-				     &fingerprint, &comment, &e),
-		    ERR_INVAL);
-	/* One byte more, inside: still well-formed base64. */
-	snprintf(line, sizeof(line), "ssh-ed25519 %sAAAA", id_base64);
-	assert_int_equal(
-	    lane_ssh_pubkey(line, &type, &base64, &fingerprint, &comment, &e),
-	    ERR_INVAL);
-}
-
 static unsigned
 open_descriptors(void)
 {
@@ -1356,8 +1291,6 @@ main(void)
 		    a_local_socket_is_private_and_replaces_a_dead_one),
 		cmocka_unit_test(
 		    a_look_tells_whether_the_peer_is_there_and_loses_nothing),
-		cmocka_unit_test(a_new_key_is_private_and_replaces_nothing),
-		cmocka_unit_test(a_public_key_line_is_taken_apart_and_checked),
 		cmocka_unit_test(
 		    connections_good_and_bad_leave_no_descriptor_behind),
 	};
