@@ -35,12 +35,14 @@ enum {
 	BATCH = 4096, /* puts of one batch */
 	LOT = 1024,   /* ids at a time, as the ledger asks while it closes */
 	LOAD_BATCH = 1 << 16,
+	LOAD_MEMTABLES = 384 << 20,
 	COMMITS = 128,
 	RANDOM_PERCENT = 15, /* of entries that come in no order */
 	PACK_BYTES = 512 << 20,
 	SIZES_MAX = 8,
 	SETTLE_S = 1200,
-	ASK_MS = 3000 /* of each kind of question */
+	ASK_MS = 3000,  /* of each kind of question */
+	WARM_MS = 8000, /* before: a daemon's cache has what it holds */
 };
 
 /* What is promised. */
@@ -53,7 +55,8 @@ struct result { /* in memory that parent and children share */
 	double table_bytes; /* what compaction leaves: without the WAL */
 	double open_ms;
 	double miss, hit;           /* ids a second, files in the page cache */
-	double cold_miss, cold_hit; /* the same, read from the disk */
+	double miss_us, hit_us;     /* processor time of one */
+	double cold_miss, cold_hit; /* ids a second, read from the disk */
 	double commit_ms, commit_p95_ms, commit_max_ms;
 	double hwm_mib;
 	bool done;
@@ -64,12 +67,18 @@ static struct index_options options = {
 };
 
 static double
-now(void)
+seconds(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double
+now(void)
+{
+	return seconds(CLOCK_MONOTONIC);
 }
 
 static void
@@ -195,24 +204,34 @@ put_ids(struct index *x, uint64_t n, uint64_t from, uint64_t to, bool sync)
 	index_batch_free(b);
 }
 
+/* Ids [at, end) in batches of ${some}. */
 static void
-load(const char *path, uint64_t n, struct result *r)
+load_part(
+    const char *path, uint64_t n, uint64_t at, uint64_t end, uint64_t some)
 {
-	uint64_t at = 0, some;
 	struct index *x;
-	double t = now();
 
 	open_index(path, &x);
-	while (at < n) {
-		uint64_t end = at < nsorted(n) ? nsorted(n) : n;
-
-		some = at < nsorted(n) ? LOAD_BATCH : BATCH;
+	for (; at < end; at += some) {
 		some = some < end - at ? some : end - at;
 		put_ids(x, n, at, at + some, false);
-		at += some;
 	}
 	settle(x);
 	index_close(x);
+}
+
+static void
+load(const char *path, uint64_t n, struct result *r)
+{
+	uint64_t memtables = options.memtables;
+	double t = now();
+
+	/* So that tables are of the size that compaction makes them: those
+	 * that do not overlap go down as they are. */
+	options.memtables = LOAD_MEMTABLES;
+	load_part(path, n, 0, nsorted(n), LOAD_BATCH);
+	options.memtables = memtables;
+	load_part(path, n, nsorted(n), n, BATCH);
 	r->load_s = now() - t;
 }
 
@@ -249,18 +268,19 @@ each_file(const char *path, enum files what)
 	closedir(d);
 }
 
-/* Ids a second that are looked up, ASK at a time; ${known}: all are there. */
+/* Ids a second that are looked up, ASK at a time; ${known}: all are there.
+ * ${us}: processor time of one, which who else runs here changes little. */
 static double
-ask(struct index *x, uint64_t n, bool known)
+ask(struct index *x, uint64_t n, bool known, unsigned ms, double *us)
 {
 	static uint64_t seed;
 	struct index_entry out[ASK];
 	struct id ids[ASK];
-	double took = 0, until = now() + ASK_MS / 1e3;
+	double took = 0, cpu = 0, until = now() + ms / 1e3;
 	uint64_t asked = 0;
 
 	while (now() < until) {
-		double t;
+		double t, c;
 
 		for (unsigned i = 0; i < ASK; i++) {
 			uint64_t k = mix(++seed);
@@ -269,14 +289,17 @@ ask(struct index *x, uint64_t n, bool known)
 			id_of(known ? k % n : k | 1ULL << 63, n, &ids[i]);
 		}
 		t = now();
+		c = seconds(CLOCK_THREAD_CPUTIME_ID);
 		if (index_get_many(x, ids, ASK, out) != 0)
 			die("cannot read");
+		cpu += seconds(CLOCK_THREAD_CPUTIME_ID) - c;
 		took += now() - t;
 		asked += ASK;
 		for (unsigned i = 0; i < ASK; i++)
 			if ((out[i].place.pack != 0) != known)
 				die("an answer is wrong");
 	}
+	*us = cpu * 1e6 / (double)asked;
 	return (double)asked / took;
 }
 
@@ -358,12 +381,13 @@ measure(const char *path, uint64_t n, struct result *r)
 	r->table_bytes =
 	    (double)property(x, "rocksdb.total-sst-files-size") / (double)n;
 	each_file(path, FILES_DROP);
-	r->cold_miss = ask(x, n, false);
+	r->cold_miss = ask(x, n, false, ASK_MS, &r->miss_us);
 	each_file(path, FILES_DROP);
-	r->cold_hit = ask(x, n, true);
+	r->cold_hit = ask(x, n, true, ASK_MS, &r->hit_us);
 	each_file(path, FILES_READ);
-	r->miss = ask(x, n, false);
-	r->hit = ask(x, n, true);
+	ask(x, n, false, WARM_MS, &r->miss_us);
+	r->miss = ask(x, n, false, ASK_MS, &r->miss_us);
+	r->hit = ask(x, n, true, ASK_MS, &r->hit_us);
 	commits(x, n, r);
 	r->hwm_mib = hwm_mib();
 	index_close(x);
@@ -431,6 +455,8 @@ static const struct row {
 	ROW(open_ms, "opening it after a kill, cold, ms", 0),
 	ROW(miss, "ids looked up a second, 128 at a time: not there", 0),
 	ROW(hit, "the same: there", 0),
+	ROW(miss_us, "processor time of one that is not there, us", 2),
+	ROW(hit_us, "of one that is there, us", 2),
 	ROW(cold_miss, "not there; files not in the page cache", 0),
 	ROW(cold_hit, "there; files not in the page cache", 0),
 	ROW(commit_ms, "a batch of 4096 new ids, synced, ms", 1),
@@ -541,10 +567,10 @@ main(int argc, char **argv)
 	    "bytes of tables an entry", r[n - 1].table_bytes, bytes_max);
 	missed += at_most("opening, ms", r[n - 1].open_ms, open_ms_max);
 	if (n > 1) {
-		missed += at_most("misses: the first to the last",
-		    r[0].miss / r[n - 1].miss, growth_max);
-		missed += at_most("hits: the first to the last",
-		    r[0].hit / r[n - 1].hit, growth_max);
+		missed += at_most("a miss: the last to the first",
+		    r[n - 1].miss_us / r[0].miss_us, growth_max);
+		missed += at_most("a hit: the last to the first",
+		    r[n - 1].hit_us / r[0].hit_us, growth_max);
 		missed += at_most("a batch: the last to the first",
 		    r[n - 1].commit_ms / r[0].commit_ms, growth_max);
 	}

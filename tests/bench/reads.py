@@ -149,8 +149,8 @@ def table(places_path, *rest):
     print(f"\n{'reads joined otherwise: of data, a GiB':<30} {'range':>8} "
           f"{'gap':>8} {'calls':>8} {'seeks':>8} {'read/needed':>12}")
     j["joins"] = []
-    for window in (8, 32, 64, 128, 256, 1 << 20):
-        for most, gap in ((4, 1), (16, 1), (16, 4), (64, 1)):
+    for window in (8, 64, 256, 1 << 20):
+        for most, gap in ((4, 1), (32, 1), (32, 2), (32, 4), (64, 4)):
             if most > window:
                 continue
             r = joined(chunks, window * MIB, most * MIB, gap * MIB)
