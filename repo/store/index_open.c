@@ -16,8 +16,8 @@
 enum {
 	LOG_LEN_MAX = 4 << 20,
 	MEMTABLES_MIN = 4 << 20,
-	OPEN_FILES_MAX = 256,
-	META_BLOCK = 4096 /* of a part of an index or filter */
+	OPEN_FILES_MAX = 512, /* opening a table costs many look-ups */
+	META_BLOCK = 4096     /* of a part of an index or filter */
 };
 
 static const char *const cf_names[CF_COUNT] = { "default", "entries", "dying",
