@@ -95,26 +95,27 @@ see_leaf(
 
 /* All leaves of ${parent} that can be had at once; what cannot is for who reads
  * it alone to find out. */
-static void
+static const struct leaf_group *
 load_group(struct store *s, struct store_lane *l, const struct id *id,
     const struct node *parent)
 {
 	struct index_entry entry[NODE_FANOUT];
+	struct leaf_group *g = l->group;
 	struct id ids[NODE_FANOUT];
 	struct wanted w[NODE_FANOUT];
 	unsigned n = 0, k = 0;
 
-	if (l->group == NULL)
-		l->group = xmalloc(sizeof(*l->group));
-	l->group->of = *id;
-	memset(l->group->have, 0, sizeof(l->group->have));
+	if (g == NULL)
+		l->group = g = xmalloc(sizeof(*g));
+	g->of = *id;
+	memset(g->have, 0, sizeof(g->have));
 	for (unsigned i = 0; i < parent->n; i++)
 		if (!id_is_hole(&parent->child[i])) {
 			w[n].at = i;
 			ids[n++] = parent->child[i];
 		}
 	if (index_get_many(s->index, ids, n, entry) != 0)
-		return;
+		return g;
 	for (unsigned i = 0; i < n; i++)
 		if (entry[i].place.pack != 0)
 			w[k++] = (struct wanted){ .at = w[i].at,
@@ -122,6 +123,7 @@ load_group(struct store *s, struct store_lane *l, const struct id *id,
 				.place = entry[i].place };
 	joined_sort(w, k);
 	joined_read(s, l, w, k, RECORD_NODE, see_leaf, l, NULL);
+	return g;
 }
 
 /* Whoever asks for a second leaf of ${parent} will want the others: NULL, or
@@ -130,13 +132,15 @@ static const struct node *
 from_group(struct store *s, struct store_lane *l, const struct id *id,
     const struct node *parent, unsigned child)
 {
+	const struct leaf_group *g = l->group;
+
 	if (!id_equal(&l->group_of, id)) {
 		l->group_of = *id;
 		return NULL;
 	}
-	if (l->group == NULL || !id_equal(&l->group->of, id))
-		load_group(s, l, id, parent);
-	return l->group->have[child] ? &l->group->leaf[child] : NULL;
+	if (g == NULL || !id_equal(&g->of, id))
+		g = load_group(s, l, id, parent);
+	return g->have[child] ? &g->leaf[child] : NULL;
 }
 
 int
