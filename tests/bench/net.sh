@@ -46,13 +46,13 @@ pids+=("$link_pid")
 link_up() { grep -q up "$dir/link.out" || gone "$link_pid"; }
 wait_for 5 link_up
 alive "$link_pid" || fail "link: $(cat "$dir/link.out")"
-at_far() { ip netns exec "$far" "$@"; }
 
 # --- both programs, each on its side
 
 make_repo "$dir/repo"
 daemon_log=$dir/daemon.log
-at_far "$BIN/backstayd" "$repo" --listen 10.204.1.2:7722 \
+# Not through a function: what is ended at the end is the daemon itself.
+ip netns exec "$far" "$BIN/backstayd" "$repo" --listen 10.204.1.2:7722 \
 	>"$daemon_log" 2>&1 &
 daemon_pid=$!
 pids+=("$daemon_pid")
@@ -130,7 +130,8 @@ END
 plain_up() { [ -s "$dir/plain.up" ] || gone "$plain_pid"; }
 plain() {
 	: >"$dir/plain.up"
-	at_far "$PYTHON" "$dir/plain.py" take "$1" "$MIB" >"$dir/plain.up" &
+	ip netns exec "$far" "$PYTHON" "$dir/plain.py" take "$1" "$MIB" \
+		>"$dir/plain.up" &
 	plain_pid=$!
 	pids+=("$plain_pid")
 	wait_for 5 plain_up
@@ -172,6 +173,7 @@ for ((run = 0; run < RUNS; run++)); do
 	plain "$LANES"
 done
 
+stop_daemon
 declare -a fields=()
 echo
 printf '%-34s %8s %12s %12s %9s\n' "" seconds "wire, %" "disk, %" "disk MB/s"
