@@ -71,8 +71,9 @@ class Debugfs:
         self.it.stdin.write("\n".join(commands + ["ffb 1"]) + "\n")
         self.it.stdin.flush()
         for line in self.it.stdout:
-            if line.startswith("Free blocks found:"):
-                return int(line.split()[3])
+            _, found, block = line.partition("Free blocks found:")
+            if found:
+                return int(block)
             self.said.append(line)
         return self.end([])
 
@@ -97,7 +98,7 @@ class Maker:
         self.fill = options.disk_mib * MIB * options.fill // 100
         self.log = self.fill // 500
         self.env = dict(os.environ, E2FSPROGS_FAKE_TIME="1700000000",
-                        LC_ALL="C")
+                        LC_ALL="C", SS_READLINE_PATH="none")  # it is slow
 
     def rng(self, label):
         return random.Random("%d:%s" % (self.options.seed, label))
