@@ -5,7 +5,11 @@
 
 enum {
 	RANGE_MAX = 32 << 20, /* of one joined read */
-	GAP_MAX = 1 << 20     /* cheaper to read than to seek over */
+	/* A disk reads about 1 MiB while it seeks over that.  Seeks are worse
+	 * for whoever else uses it, so more is read as long as that does not
+	 * double what is read. */
+	GAP_CHEAP = 1 << 20,
+	GAP_MAX = 4 << 20
 };
 
 static int
@@ -67,17 +71,22 @@ static uint32_t
 join(const struct wanted *w, uint32_t n, uint64_t most, size_t *len)
 {
 	const struct place *first = &w[0].place;
-	uint64_t end = place_end(first);
+	uint64_t end = place_end(first), wanted = end - first->off;
 	uint32_t k;
 
 	for (k = 1; k < n; k++) {
 		const struct place *p = &w[k].place;
+		uint64_t all = place_end(p) - first->off;
 
 		if (p->pack != first->pack || p->off > end + GAP_MAX ||
-		    place_end(p) - first->off > most)
+		    all > most)
 			break;
-		if (place_end(p) > end)
-			end = place_end(p);
+		if (place_end(p) <= end)
+			continue; /* the same record once more */
+		wanted += place_end(p) - p->off;
+		if (p->off > end + GAP_CHEAP && all > 2 * wanted)
+			break;
+		end = place_end(p);
 	}
 	*len = (size_t)(end - first->off);
 	return k;
