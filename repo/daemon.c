@@ -26,13 +26,16 @@ enum {
 	PARTIAL_MS = 4000, /* for what interrupted backups have stored */
 	KEEP_INCOMPLETE_H = 24,
 	KEEP_INCOMPLETE_MAX_H = 24 * 365,
-	BLOCK_CACHE = 32 << 20,
+	BLOCK_CACHE_MIN = 32 << 20,
+	BLOCK_CACHE_MAX = 1 << 30, /* of its own accord: 400 million chunks */
+	BLOCK_CACHE_SHARE = 16,    /* of the machine's memory */
 	PACK_LIMIT_MIN = 1 << 20
 };
 
 static const char usage_text[] =
     "usage: backstayd REPO [--listen ADDR:PORT]... [--no-ssh] [--index DIR]\n"
-    "                 [--pack-limit SIZE] [--live-percent N] [--checkpoint S]\n"
+    "                 [--block-cache SIZE] [--pack-limit SIZE]\n"
+    "                 [--live-percent N] [--checkpoint S]\n"
     "                 [--keep-incomplete HOURS] [--scrub-interval DAYS]\n"
     "                 [--verbose]\n"
     "       backstayd --help | --version\n"
@@ -47,6 +50,9 @@ static const char usage_text[] =
     "                      Default: every address, port 7722.\n"
     "  --no-ssh            serve the local socket REPO/socket only\n"
     "  --index DIR         where the index is (default REPO/index)\n"
+    "  --block-cache SIZE  memory for the index (a sixteenth of the "
+    "machine's,\n"
+    "                      32M to 1G); 3 bytes a chunk keep it fast\n"
     "  --pack-limit SIZE   bytes that a pack of data is filled up to (512M, "
     "or\n"
     "                      5 % of the volume)\n"
@@ -69,6 +75,7 @@ struct settings {
 	unsigned nlisten;
 	bool no_ssh;
 	bool verbose;
+	uint64_t block_cache;
 	uint64_t pack_limit;   /* 0: the store's default */
 	unsigned live_percent; /* 0: the reclaimer's default */
 	unsigned checkpoint_s; /* 0: the store's default */
@@ -106,6 +113,29 @@ parse_number(const char *s, uint64_t max, const char *what)
 	return (unsigned)n;
 }
 
+/* Filled only as far as the index is large. */
+static uint64_t
+default_block_cache(void)
+{
+	uint64_t n = (uint64_t)sysconf(_SC_PHYS_PAGES) *
+	    (uint64_t)sysconf(_SC_PAGESIZE) / BLOCK_CACHE_SHARE;
+
+	if (n < BLOCK_CACHE_MIN)
+		n = BLOCK_CACHE_MIN;
+	return n < BLOCK_CACHE_MAX ? n : BLOCK_CACHE_MAX;
+}
+
+static uint64_t
+parse_block_cache(const char *s)
+{
+	uint64_t n;
+
+	if (size_parse(s, &n) != 0 || n < BLOCK_CACHE_MIN ||
+	    n > (uint64_t)1 << 40)
+		misuse("--block-cache is 32M to 1T, not ", s);
+	return n;
+}
+
 /* A pack's offsets have 32 bits, and it holds more than a chunk. */
 static uint64_t
 parse_pack_limit(const char *s)
@@ -124,6 +154,7 @@ parse_args(int argc, char **argv, struct settings *s)
 						     NULL, 'l' },
 		{ "no-ssh", no_argument, NULL, 'n' },
 		{ "index", required_argument, NULL, 'i' },
+		{ "block-cache", required_argument, NULL, 'b' },
 		{ "pack-limit", required_argument, NULL, 'p' },
 		{ "live-percent", required_argument, NULL, 'L' },
 		{ "checkpoint", required_argument, NULL, 'c' },
@@ -143,6 +174,7 @@ parse_args(int argc, char **argv, struct settings *s)
 			break;
 		case 'n': s->no_ssh = true; break;
 		case 'i': s->index = optarg; break;
+		case 'b': s->block_cache = parse_block_cache(optarg); break;
 		case 'p': s->pack_limit = parse_pack_limit(optarg); break;
 		case 'L':
 			s->live_percent = parse_number(
@@ -273,7 +305,7 @@ static int
 daemon_open(struct daemon *d, const struct settings *s, struct err *e)
 {
 	struct store_options so = { .index = s->index,
-		.block_cache = BLOCK_CACHE,
+		.block_cache = s->block_cache,
 		.data_limit = s->pack_limit,
 		.checkpoint_ms = s->checkpoint_s * 1000 };
 	struct reclaim_options ro = { .live_percent = s->live_percent };
@@ -344,7 +376,7 @@ daemon_close(struct daemon *d)
 
 /* The most that all lanes together take, and what the index caches. */
 static void
-say_memory(const struct daemon *d)
+say_memory(const struct daemon *d, const struct settings *s)
 {
 	uint64_t chunk = store_format(d->srv.store)->chunk_size, lane;
 	char a[16], b[16], c[16];
@@ -354,7 +386,8 @@ say_memory(const struct daemon *d)
 	log_info("memory: at most %s for %d lanes of up to %s, %s of block "
 		 "cache for the index",
 	    size_print(STORE_RANGES + SERVE_LANES_MAX * lane, a),
-	    SERVE_LANES_MAX, size_print(lane, b), size_print(BLOCK_CACHE, c));
+	    SERVE_LANES_MAX, size_print(lane, b),
+	    size_print(s->block_cache, c));
 }
 
 /* Packs are kept open for reading, and RocksDB has files of its own. */
@@ -404,7 +437,8 @@ stop(struct daemon *d)
 int
 main(int argc, char **argv)
 {
-	struct settings s = { .keep_incomplete_h = KEEP_INCOMPLETE_H,
+	struct settings s = { .block_cache = default_block_cache(),
+		.keep_incomplete_h = KEEP_INCOMPLETE_H,
 		.scrub_days = SCRUB_INTERVAL_DAYS };
 	struct daemon d = { .dirfd = -1, .keysfd = -1 };
 	struct listener_options lo;
@@ -438,7 +472,7 @@ main(int argc, char **argv)
 	rc = listener_start(&d.srv, &lo, &d.listener, &e);
 	if (rc != 0)
 		goto out;
-	say_memory(&d);
+	say_memory(&d, &s);
 	catalog_totals(d.srv.catalog, &t);
 	log_info("%s: ready: %llu backups of %llu VMs; listening at %s; host "
 		 "key %s",
