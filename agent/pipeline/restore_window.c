@@ -7,7 +7,7 @@
 #include <time.h>
 
 enum {
-	PART_BYTES = 64 << 20,    /* of slices: about a large read, packed */
+	PART_BYTES = 128 << 20,   /* of slices: a few large reads, packed */
 	PART_BYTES_MIN = 8 << 20, /* less is not worth a lane of its own */
 	WAIT_MS = 100             /* a job that stops is noticed within */
 };
@@ -142,8 +142,8 @@ count_parts(const struct restore_windows *ws, const struct restore_window *w)
 			if (!id_is_hole(&w->leaf[i]->child[k]))
 				bytes += ws->chunk_size;
 	n = (bytes + PART_BYTES - 1) / PART_BYTES;
-	if (n < ws->nlanes)
-		n = ws->nlanes;
+	if (n < 2 * ws->nlanes)
+		n = 2 * ws->nlanes;
 	if (n > (bytes + PART_BYTES_MIN - 1) / PART_BYTES_MIN)
 		n = (bytes + PART_BYTES_MIN - 1) / PART_BYTES_MIN;
 	return n < WINDOW_PARTS_MAX ? (unsigned)n : WINDOW_PARTS_MAX;

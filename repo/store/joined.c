@@ -9,7 +9,10 @@ enum {
 	 * for whoever else uses it, so more is read as long as that does not
 	 * double what is read. */
 	GAP_CHEAP = 1 << 20,
-	GAP_MAX = 4 << 20
+	GAP_MAX = 4 << 20,
+	/* A long list may begin where little is wanted. */
+	CREDIT = 32 << 20,
+	CREDIT_FROM = 512
 };
 
 static int
@@ -66,13 +69,22 @@ joined_free(struct store_lane *l)
 	l->range = NULL;
 }
 
+/* Bytes so far. */
+struct tally {
+	uint64_t read;
+	uint64_t wanted;
+};
+
 /* How many of them one read takes, and how long it is. */
 static uint32_t
-join(const struct wanted *w, uint32_t n, uint64_t most, size_t *len)
+join(const struct wanted *w, uint32_t n, uint64_t most, struct tally *t,
+    size_t *len)
 {
 	const struct place *first = &w[0].place;
-	uint64_t end = place_end(first), wanted = end - first->off;
+	uint64_t end = place_end(first);
 	uint32_t k;
+
+	t->wanted += end - first->off;
 
 	for (k = 1; k < n; k++) {
 		const struct place *p = &w[k].place;
@@ -83,11 +95,12 @@ join(const struct wanted *w, uint32_t n, uint64_t most, size_t *len)
 			break;
 		if (place_end(p) <= end)
 			continue; /* the same record once more */
-		wanted += place_end(p) - p->off;
-		if (p->off > end + GAP_CHEAP && all > 2 * wanted)
+		if (p->off > end + GAP_CHEAP && t->read + all > 2 * t->wanted)
 			break;
+		t->wanted += place_end(p) - p->off;
 		end = place_end(p);
 	}
+	t->read += end - first->off;
 	*len = (size_t)(end - first->off);
 	return k;
 }
@@ -96,6 +109,7 @@ int
 joined_read(struct store *s, struct store_lane *l, const struct wanted *w,
     uint32_t n, uint8_t kind, joined_visit *visit, void *arg, struct err *e)
 {
+	struct tally t = { .wanted = n >= CREDIT_FROM ? CREDIT : 0 };
 	uint32_t i, k;
 
 	if (l->range == NULL)
@@ -104,7 +118,7 @@ joined_read(struct store *s, struct store_lane *l, const struct wanted *w,
 		size_t len;
 		bool read;
 
-		k = join(w + i, n - i, l->range_len, &len);
+		k = join(w + i, n - i, l->range_len, &t, &len);
 		read = pack_read_range(s->packs, w[i].place.pack,
 			   w[i].place.off, len, l->range) == 0;
 		for (uint32_t m = i; m < i + k; m++) {
