@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/sink/sink.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "agent/sink/sink_kinds.h"
+
+enum { FLUSH_STEP = 32 << 20 };
 
 static const struct {
 	const char *name;
@@ -43,17 +46,34 @@ sink_open(const struct sink_options *o, struct sink **out, struct err *e)
 	return sink_device_open(o, out, e);
 }
 
+/* The disk shall work while the network does, not only at the end. */
+static void
+write_behind(struct sink *s, size_t len)
+{
+	uint64_t n = atomic_fetch_add(&s->unflushed, len) + len;
+
+	/* One lane; a hint that fails is no failure: finish syncs. */
+	if (n >= FLUSH_STEP &&
+	    atomic_compare_exchange_strong(&s->unflushed, &n, 0))
+		sync_file_range(s->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 int
 sink_write(
     struct sink *s, const void *data, size_t len, uint64_t off, struct err *e)
 {
+	int rc;
+
 	if (off > s->size || len > s->size - off)
 		return err_set(e, ERR_INVAL,
 		    "write of %zu bytes at %llu: beyond the volume's end", len,
 		    (unsigned long long)off);
 	if (len == 0)
 		return 0;
-	return s->ops->write(s, data, len, off, e);
+	rc = s->ops->write(s, data, len, off, e);
+	if (rc == 0)
+		write_behind(s, len);
+	return rc;
 }
 
 int

@@ -3,6 +3,7 @@
 #ifndef AGENT_SINK_SINK_H
 #define AGENT_SINK_SINK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +23,8 @@ struct sink_ops {
 struct sink {
 	const struct sink_ops *ops;
 	uint64_t size;
+	int fd;                     /* what is written */
+	_Atomic uint64_t unflushed; /* bytes since writeback was last started */
 };
 
 struct sink_options {

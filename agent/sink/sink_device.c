@@ -133,6 +133,7 @@ sink_device_open(const struct sink_options *o, struct sink **out, struct err *e)
 	d->gaps = gaps_new(o->size, GAPS_MAPS_MAX, zero, d);
 	d->s.ops = &device_ops;
 	d->s.size = o->size;
+	d->s.fd = d->fd;
 	*out = &d->s;
 	return 0;
 err_close:

@@ -60,6 +60,7 @@ sink_qcow2_open(const struct sink_options *o, struct sink **out, struct err *e)
 		goto err_close;
 	q->s.ops = &qcow2_ops;
 	q->s.size = o->size;
+	q->s.fd = q->t.fd;
 	*out = &q->s;
 	return 0;
 err_close:

@@ -81,6 +81,7 @@ sink_raw_open(const struct sink_options *o, struct sink **out, struct err *e)
 		goto err_close;
 	r->s.ops = &raw_ops;
 	r->s.size = o->size;
+	r->s.fd = r->t.fd;
 	*out = &r->s;
 	return 0;
 err_close:
