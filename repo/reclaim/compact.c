@@ -19,7 +19,9 @@
 enum {
 	MOVE_LOT = 1024,
 	MOVE_BYTES = 32 << 20,
-	RETIRE_MIN = 1 << 20 /* an open pack is not worth less */
+	RETIRE_MIN = 1 << 20, /* an open pack is not worth less */
+	SHORT_PART = 10,      /* of the volume that shall be free */
+	SHORT_PERCENT = 95    /* that may live in what is rewritten then */
 };
 
 static const uint32_t MANY = UINT32_MAX; /* no pack has that number */
@@ -387,10 +389,23 @@ emptiest_first(const void *a, const void *b)
 	return lx < ly ? -1 : lx > ly;
 }
 
-static int
-rewrite_sparse(struct compacting *c)
+/* Where room is short, what is dead in packs that mostly live is needed too
+ * (rule 20). */
+static unsigned
+share_now(struct store *s, unsigned percent)
 {
-	struct list l = list_packs(c->s, c->o->live_percent, is_sparse);
+	uint64_t avail, total;
+
+	if (volume_space(s->volume, &avail, &total) != 0 ||
+	    avail >= total / SHORT_PART || percent >= SHORT_PERCENT)
+		return percent;
+	return SHORT_PERCENT;
+}
+
+static int
+rewrite_sparse(struct compacting *c, unsigned percent)
+{
+	struct list l = list_packs(c->s, percent, is_sparse);
 	int rc = 0;
 
 	if (l.n > 0)
@@ -429,15 +444,16 @@ compact(struct store *s, const struct compact_options *o,
     struct compact_result *out)
 {
 	struct compacting c = { .s = s, .o = o, .out = out };
+	unsigned percent = share_now(s, o->live_percent);
 	int rc;
 
 	c.moves = xmalloc(MOVE_LOT * sizeof(*c.moves));
 	idmap_init(&c.manifests, sizeof(uint32_t));
-	rc = retire_sparse(s, o->live_percent);
+	rc = retire_sparse(s, percent);
 	if (rc == 0)
 		rc = remove_all_dead(&c);
 	if (rc == 0)
-		rc = rewrite_sparse(&c);
+		rc = rewrite_sparse(&c, percent);
 	/* Copies that a failed sync took: what they are of stays for the next
 	 * pass. */
 	if ((rc == ERR_CLOSED && c.stopped) || rc == ERR_MISSING)

@@ -9,7 +9,9 @@
 #include "repo/store/store.h"
 
 struct compact_options {
-	unsigned live_percent; /* packs with less that lives are rewritten */
+	/* Packs with less that lives are rewritten; others too while less than
+	 * a tenth of the volume is free. */
+	unsigned live_percent;
 	/* Called between lots with what was copied since the last call, to
 	 * slow down, wait while paused, or stop.  false: stop now. */
 	bool (*pace)(void *arg, uint64_t copied);

@@ -182,6 +182,27 @@ done
 ok "full $rounds times, $filled backups went in; each failure said why"
 ok "restores and deletes work while it is full, and the space comes back"
 
+# A third of what is stored is dead, and none of it is a whole pack or half of
+# one: that is worth a rewrite only when room is short.
+put_noise "$dir/mixed" 0 $((80 << 20)) "$SEED.mixed"
+backup kvm01 mixed --disk "vda=$dir/mixed"
+for ((at = 0; at < 80 << 20; at += 3 << 16)); do
+	put_noise "$dir/mixed" $at 65536 "$SEED.$at"
+done
+backup kvm01 mixed --disk "vda=$dir/mixed"
+console delete mixed@-1 >"$dir/delete.out" 2>&1 || fail "delete"
+console gc --wait >"$dir/gc.out" 2>&1 || fail "gc"
+before=$(stored)
+fallocate -l $(($(free_mib) - mib / 12))M "$dir/nas/other" || fail "fallocate"
+console gc --wait >"$dir/gc.out" 2>&1 || fail "gc: $(cat "$dir/gc.out")"
+after=$(stored)
+echo "# $((before >> 20)) MiB stored, $((after >> 20)) when room is short"
+[ $((before - after)) -gt $((20 << 20)) ] ||
+	fail "what is dead did not make room"
+restore kvm01 mixed@latest --disk "vda=$dir/r.raw"
+same_bytes "$dir/mixed" "$dir/r.raw"
+ok "packs that mostly live are rewritten when room is short"
+
 stop_daemon
 check_store --data
 ok "fsck finds nothing wrong"
