@@ -12,7 +12,7 @@
 #include "proto/lane.h"
 #include "proto/node.h"
 
-enum { HOT_MAX = 64 };
+enum { HOT_MAX = 256 }; /* a power of two; more than a node has leaves */
 
 /* A question that was asked.  All but the first two are the asker's. */
 struct hot_ask {
