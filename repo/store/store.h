@@ -173,7 +173,7 @@ typedef int store_slice_visit(void *arg, uint64_t slice, uint8_t codec,
 
 /* Bytes that joined reads take: of a lane at least, and of all lanes together
  * beyond that. */
-enum { STORE_RANGE_MIN = 4 << 20, STORE_RANGES = 128 << 20 };
+enum { STORE_RANGE_MIN = 4 << 20, STORE_RANGES = 160 << 20 };
 
 /**
  * A plan: in which records the slices of a range are, in the order in which
