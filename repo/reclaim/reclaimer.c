@@ -16,8 +16,9 @@
 enum {
 	/* While backups run, rest as long as a lot took, up to this. */
 	YIELD_MS_MAX = 500,
-	/* A delete's references go one level of its tree a pass at least:
-	 * after so many its space is back, whatever was deleted meanwhile. */
+	/* A delete's references go one level of its tree a pass at least, but
+	 * for what the starts of running backups keep: after so many its space
+	 * is back, whatever was deleted meanwhile. */
 	PASSES_ENOUGH = NODE_LEVEL_MAX + 2
 };
 

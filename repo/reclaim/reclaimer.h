@@ -47,9 +47,9 @@ void reclaimer_rate(struct reclaimer *r, uint64_t rate);
 /**
  * reclaimer_wait(r, timeout_ms, e): until a pass that began after this call
  * has found no more to do, or so many were made that what was deleted before
- * the call is gone, whatever is deleted meanwhile; -1: for ever.  ERR_TIMEOUT;
- * ERR_BUSY (it is paused or held); ERR_CLOSED (it stops); or why its last pass
- * failed.
+ * the call is gone, whatever is deleted meanwhile; -1: for ever.  What running
+ * backups still keep is not waited for.  ERR_TIMEOUT; ERR_BUSY (it is paused or
+ * held); ERR_CLOSED (it stops); or why its last pass failed.
  */
 int reclaimer_wait(struct reclaimer *r, int timeout_ms, struct err *e);
 
