@@ -104,6 +104,21 @@ source_map(
 	return s->ops->map(s, off, len, hole, e);
 }
 
+int
+source_clean(
+    struct source *s, uint64_t off, uint64_t *len, bool *clean, struct err *e)
+{
+	int rc = inside(s, 1, off, e);
+
+	if (rc != 0)
+		return rc;
+	if (s->ops->clean != NULL)
+		return s->ops->clean(s, off, len, clean, e);
+	*len = s->size - off;
+	*clean = false;
+	return 0;
+}
+
 void
 source_close(struct source *s)
 {

@@ -16,6 +16,8 @@ struct source_ops {
 	    struct err *e);
 	int (*map)(struct source *s, uint64_t off, uint64_t *len, bool *hole,
 	    struct err *e);
+	int (*clean)(struct source *s, uint64_t off, uint64_t *len, bool *clean,
+	    struct err *e); /* NULL: nothing is known to be clean */
 	void (*close)(struct source *s);
 };
 
@@ -56,6 +58,15 @@ int source_read(
  */
 int source_map(
     struct source *s, uint64_t off, uint64_t *len, bool *hole, struct err *e);
+
+/**
+ * source_clean(s, off, &len, &clean, e): from ${off} (< size) on, ${len} > 0
+ * bytes are known to be as they were when the parent was taken (*clean), or
+ * that is not known.  Never past the end.  Any number of threads.  ERR_SYS,
+ * ERR_CORRUPT, and of a source behind a socket ERR_TIMEOUT, ERR_CLOSED.
+ */
+int source_clean(
+    struct source *s, uint64_t off, uint64_t *len, bool *clean, struct err *e);
 
 /** source_close(s): NULL is nothing. */
 void source_close(struct source *s);
