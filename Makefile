@@ -40,12 +40,15 @@ Q := $(if $(V),,@)
 
 # What Debian 12 calls all that is needed; `make deps` installs what is missing.
 DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
-	zlib1g-dev libjansson-dev
+	zlib1g-dev libjansson-dev libnbd-dev libvirt-dev
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
 	zstd spin
 # Crash tests: disks whose writes are logged.
 DEBS += qemu-system-common fuse3 xfsprogs
+# Running guests: QEMU, libvirt, what a guest is made of, and newer ones of both.
+DEBS += qemu-system-x86 libvirt-daemon libvirt-clients libnbd-bin \
+	busybox-static cpio debootstrap
 # Sanitizers by clang, fuzzing, lint.
 DEBS += clang libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck \
 	shellcheck
@@ -57,7 +60,8 @@ override CFLAGS += -std=c11 -fPIC -fstack-protector-strong -pthread \
 	$(WARN) $(SANFLAGS)
 # As needed: a host of VMs has no use for the daemon's libraries.
 override LDFLAGS += -Wl,--as-needed
-LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -lm -pthread
+LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -lnbd -lvirt \
+	-lvirt-qemu -lm -pthread
 
 PROTO_SRC := $(wildcard proto/*.c proto/*/*.c)
 REPO_SRC := $(filter-out repo/daemon.c,$(wildcard repo/*.c)) \
