@@ -333,6 +333,17 @@ ledger_end(struct ledger_session *s)
 	free(s);
 }
 
+uint64_t
+ledger_published(struct ledger *l)
+{
+	uint64_t published;
+
+	pthread_mutex_lock(&l->mu);
+	published = l->published;
+	pthread_mutex_unlock(&l->mu);
+	return published;
+}
+
 /* mu is held. */
 static bool
 find_own(const struct ledger_session *s, const struct batch *b,

@@ -61,6 +61,9 @@ struct ledger_found {
 	struct place place;
 };
 
+/** ledger_published(l): a look-up that begins now sees this batch. */
+uint64_t ledger_published(struct ledger *l);
+
 /** ledger_find(s, kind, level, ids, n, out, e): ${n} ids of one kind, none a
  * hole.  Any thread.  ERR_CLOSED (with why the session ended), ERR_SYS. */
 int ledger_find(struct ledger_session *s, uint8_t kind, uint8_t level,

@@ -41,6 +41,8 @@ struct store_session {
 	pthread_rwlock_t gate;
 	pthread_mutex_t mu;
 	struct idmap frontier; /* struct frontier_id; guarded by mu */
+	struct idmap lacking;  /* uint64_t: the batch as of which a chunk was
+				* answered not to be there; guarded by mu */
 	uint64_t stored;       /* since the last checkpoint; guarded by mu */
 	/* The control lane's own. */
 	uint64_t checkpoint_ms;
@@ -73,7 +75,10 @@ struct store_lane {
 	struct leaf_group *group; /* made when first used */
 };
 
-enum { FRONTIER_MAX = 16384 };
+enum {
+	FRONTIER_MAX = 16384,
+	LACKING_MAX = 4096 /* what lanes have in work; beyond it all go */
+};
 
 /** store_hold_node(x, l, n, id, e): put a node that holds part of the frontier
  * for an incomplete manifest; the frontier stays as it is. */

@@ -25,6 +25,7 @@ store_begin(
 	gate_init(&x->gate);
 	pthread_mutex_init(&x->mu, NULL);
 	idmap_init(&x->frontier, sizeof(struct frontier_id));
+	idmap_init(&x->lacking, sizeof(uint64_t));
 	x->checkpoint_ms = now_ms();
 	*out = x;
 	return 0;
@@ -36,6 +37,7 @@ store_end(struct store_session *x)
 	if (x == NULL)
 		return;
 	ledger_end(x->ledger);
+	idmap_fini(&x->lacking);
 	idmap_fini(&x->frontier);
 	pthread_mutex_destroy(&x->mu);
 	pthread_rwlock_destroy(&x->gate);
@@ -115,6 +117,39 @@ find(struct store_session *x, uint8_t kind, uint8_t level, const struct id *ids,
 	return 0;
 }
 
+/*
+ * Most chunks are put right after a query said that they are not there: until
+ * the next batch is published the index would say so again, and is not asked.
+ * mu is held.
+ */
+static void
+lacking_add(struct store_session *x, const struct id *id, uint64_t published)
+{
+	uint64_t *as_of;
+	bool fresh;
+
+	if (x->lacking.n >= LACKING_MAX)
+		idmap_fini(&x->lacking);
+	as_of = idmap_add(&x->lacking, id, &fresh);
+	*as_of = published;
+}
+
+/* Once: who puts it again, or on another lane, finds what was put. */
+static bool
+lacking_take(struct store_session *x, const struct id *id)
+{
+	uint64_t published = ledger_published(x->store->ledger);
+	const uint64_t *as_of;
+	bool lacking;
+
+	pthread_mutex_lock(&x->mu);
+	as_of = idmap_find(&x->lacking, id);
+	lacking = as_of != NULL && *as_of == published;
+	idmap_remove(&x->lacking, id);
+	pthread_mutex_unlock(&x->mu);
+	return lacking;
+}
+
 int
 store_have(struct store_session *x, uint8_t kind, uint8_t level,
     const struct id *ids, unsigned n, uint8_t *bits, struct err *e)
@@ -122,6 +157,7 @@ store_have(struct store_session *x, uint8_t kind, uint8_t level,
 	struct ledger_found found[NODE_FANOUT];
 	struct id ask[NODE_FANOUT];
 	unsigned where[NODE_FANOUT], nask = 0;
+	uint64_t published;
 	int rc;
 
 	assert(n <= NODE_FANOUT);
@@ -137,12 +173,16 @@ store_have(struct store_session *x, uint8_t kind, uint8_t level,
 	if (nask == 0)
 		return 0;
 	pthread_rwlock_rdlock(&x->gate);
+	published = ledger_published(x->store->ledger);
 	rc = find(x, kind, level, ask, nask, found, e);
 	fault_pass(FAULT_ANSWER);
 	pthread_mutex_lock(&x->mu);
 	for (unsigned k = 0; rc == 0 && k < nask; k++) {
-		if (!found[k].have)
+		if (!found[k].have) {
+			if (kind == RECORD_CHUNK)
+				lacking_add(x, &ask[k], published);
 			continue;
+		}
 		bits[where[k] / 8] |= (uint8_t)(1 << where[k] % 8);
 		rc = frontier_add(x, &ask[k], kind, level,
 		    (found[k].flags & INDEX_TAIL) != 0, e);
@@ -186,11 +226,13 @@ put_chunk(struct store_session *x, struct store_lane *l,
 		.stored_len = p->stored_len,
 		.id = p->id };
 	struct ledger_put put = { .record = &r, .payload = p->data };
-	struct ledger_found found;
-	int rc;
+	struct ledger_found found = { .have = false };
+	int rc = 0;
 
 	/* Rule 6: bytes are dropped for *have* and for nothing else. */
-	rc = ledger_find(x->ledger, RECORD_CHUNK, 0, &p->id, 1, &found, e);
+	if (!lacking_take(x, &p->id))
+		rc = ledger_find(
+		    x->ledger, RECORD_CHUNK, 0, &p->id, 1, &found, e);
 	if (rc != 0)
 		return rc;
 	if (!found.have) {

@@ -219,6 +219,32 @@ a_node_is_refused_until_its_children_are_there(void **state)
 }
 
 static void
+what_was_said_to_be_lacking_is_stored_once(void **state)
+{
+	struct store_session *x = begin(), *y = begin();
+	uint64_t stored;
+
+	(void)state;
+	assert_false(has(x, 1));
+	assert_int_equal(fixture_put(&f, x, 1, FIXTURE_CHUNK, &stored), 0);
+	assert_true(stored > 0);
+	assert_int_equal(fixture_put(&f, x, 1, FIXTURE_CHUNK, &stored), 0);
+	assert_int_equal(stored, 0);
+	assert_true(has(x, 1));
+	/* The answer is of another day once somebody else put it. */
+	assert_false(has(x, 2));
+	assert_int_equal(fixture_put(&f, y, 2, FIXTURE_CHUNK, &stored), 0);
+	assert_true(stored > 0);
+	for (int i = 0; i < 2000 && !has(x, 2); i++)
+		usleep(5000);
+	assert_true(has(x, 2));
+	assert_int_equal(fixture_put(&f, x, 2, FIXTURE_CHUNK, &stored), 0);
+	assert_int_equal(stored, 0);
+	store_end(y);
+	store_end(x);
+}
+
+static void
 bytes_that_are_not_the_chunk_are_refused(void **state)
 {
 	static uint8_t data[FIXTURE_CHUNK];
@@ -554,6 +580,7 @@ main(int argc, char **argv)
 		T(a_second_backup_of_the_same_stores_no_chunk),
 		T(own_pending_is_had_and_anothers_is_not),
 		T(a_node_is_refused_until_its_children_are_there),
+		T(what_was_said_to_be_lacking_is_stored_once),
 		T(bytes_that_are_not_the_chunk_are_refused),
 		T(a_chunk_of_zeroes_is_refused),
 		T(a_short_slice_inside_a_volume_is_refused),
