@@ -234,6 +234,9 @@ manifest_from_json(const json_t *j, struct manifest *m, struct err *e)
 		rc = get_u32(j, "chunk_size", &m->chunk_size, e);
 	if (rc == 0)
 		rc = get_u32(j, "domain", &m->domain, e);
+	if (rc == 0 && json_object_get(j, "checkpoint") != NULL)
+		rc = get_text(j, "checkpoint", word_ok, m->checkpoint,
+		    sizeof(m->checkpoint), e);
 	if (rc == 0)
 		rc = json_opt_bool(j, "incomplete", &m->incomplete, e);
 	if (rc == 0 && json_object_get(j, "parent") != NULL) {
@@ -265,6 +268,8 @@ manifest_to_json(const struct manifest *m)
 	set_time(j, "agent_time", m->agent_time);
 	json_set_str(j, "host", m->host);
 	json_set_str(j, "consistency", m->consistency);
+	if (m->checkpoint[0] != 0)
+		json_set_str(j, "checkpoint", m->checkpoint);
 	if (m->incomplete)
 		json_set_bool(j, "incomplete", true);
 	if (m->has_parent)

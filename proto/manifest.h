@@ -9,11 +9,16 @@
 #include "proto/chunk.h"
 #include "proto/name.h"
 
-enum { BACKUP_ID_LEN = 16, MANIFEST_VOLUMES_MAX = 64, MANIFEST_NOTE_MAX = 255 };
+enum {
+	BACKUP_ID_LEN = 16,
+	MANIFEST_VOLUMES_MAX = 64,
+	MANIFEST_NOTE_MAX = 255,
+	MANIFEST_CHECKPOINT_MAX = 32
+};
 
 struct manifest_volume {
 	char name[NAME_PART_MAX + 1];
-	char kind[16]; /* "disk"; later "ram", "state", "nvram", "definition" */
+	char kind[16]; /* "disk", "ram", "state", "nvram", "definition", ... */
 	char format[16];       /* of the source: "raw", "qcow2" */
 	uint32_t cluster_size; /* of a qcow2 source, or 0 */
 	uint64_t size;
@@ -39,6 +44,9 @@ struct manifest {
 	uint64_t agent_time; /* a note */
 	char host[MANIFEST_NOTE_MAX + 1]; /* name of the key that made it */
 	char consistency[16];             /* "offline", "crash", ... */
+	char checkpoint[MANIFEST_CHECKPOINT_MAX + 1]; /* since when the guest
+							 notes what changes;
+							 "": nothing does */
 	bool incomplete; /* holds what an unfinished backup stored (STORE.md 8)
 			  */
 	bool has_parent;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,6 +35,8 @@ print(const struct manifest *m)
 	    m->consistency[0] != 0 ? m->consistency : "unknown");
 	printf("parent       %s\n",
 	    m->has_parent ? hex(m->parent, sizeof(m->parent), id) : "none");
+	if (m->checkpoint[0] != 0)
+		printf("checkpoint   %s\n", m->checkpoint);
 	printf("duration     %" PRIu64 ".%01" PRIu64 " s\n\n",
 	    m->stats.duration_ms / 1000, m->stats.duration_ms % 1000 / 100);
 	for (unsigned i = 0; i < m->nvolumes; i++) {
@@ -52,6 +55,28 @@ print(const struct manifest *m)
 	line("stored", m->stats.stored);
 }
 
+/* Line breaks and tabs are its own; nothing else may steer the terminal. */
+static void
+print_definition(const json_t *answer)
+{
+	const json_t *d = json_object_get(answer, "definition");
+	const char *text = json_string_value(json_object_get(d, "text"));
+	const char *format = json_string_value(json_object_get(d, "format"));
+
+	if (text == NULL || format == NULL)
+		return;
+	printf("\ndefinition (");
+	for (; *format != 0; format++)
+		putchar(iscntrl((unsigned char)*format) ? '?' : *format);
+	printf(")\n");
+	for (; *text != 0; text++)
+		putchar(*text != '\n' && *text != '\t' &&
+			    iscntrl((unsigned char)*text)
+			? '?'
+			: *text);
+	printf("\n");
+}
+
 int
 cmd_show(struct console *c, int argc, char **argv)
 {
@@ -68,15 +93,20 @@ cmd_show(struct console *c, int argc, char **argv)
 		return console_misuse(c, "which backup?");
 	ask = console_op("show");
 	json_set_str(ask, "backup", argv[optind]);
+	json_set_bool(ask, "definition", true);
 	if (console_call(c, ask, &answer, &e) != 0)
 		return console_fail(&e);
 	rc = json_get_object(answer, "manifest", &j, &e);
 	if (rc == 0)
 		rc = manifest_from_json(j, &m, &e);
-	if (rc == 0 && json)
+	if (rc == 0 && json) {
+		json_object_set(
+		    j, "definition", json_object_get(answer, "definition"));
 		console_print_json(j);
-	else if (rc == 0)
+	} else if (rc == 0) {
 		print(&m);
+		print_definition(answer);
+	}
 	json_decref(answer);
 	return rc == 0 ? EXIT_DONE : console_fail(&e);
 }

@@ -6,6 +6,7 @@
 #include "proto/base/log.h"
 #include "repo/serve/partial.h"
 #include "repo/serve/damage.h"
+#include "repo/serve/definition.h"
 #include "repo/serve/verify.h"
 
 enum {
@@ -72,6 +73,17 @@ need_control(struct session *s, struct err *e)
 }
 
 static int
+op_prepare(struct session *s, const json_t *q, json_t *a, struct err *e)
+{
+	int rc = free_lane(s, e);
+
+	if (rc == 0 && s->prepared != NULL)
+		rc =
+		    err_set(e, ERR_INVAL, "this lane has prepared one already");
+	return rc != 0 ? rc : ingest_prepare(s, q, a, e);
+}
+
+static int
 op_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
 	int rc = free_lane(s, e);
@@ -84,6 +96,8 @@ op_restore(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
 	int rc = free_lane(s, e);
 
+	if (rc == 0 && s->prepared != NULL)
+		rc = err_set(e, ERR_INVAL, "this lane has prepared a backup");
 	return rc != 0 ? rc : restore_begin(s, q, a, e);
 }
 
@@ -94,7 +108,7 @@ op_attach(struct session *s, const json_t *q, json_t *a, struct err *e)
 	struct job *j;
 	int rc;
 
-	if (s->job != NULL)
+	if (s->job != NULL || s->prepared != NULL)
 		return err_set(e, ERR_INVAL, "this lane has a job already");
 	rc = json_get_hex(q, "token", token, sizeof(token), e);
 	if (rc == 0)
@@ -121,6 +135,10 @@ op_progress(struct session *s, const json_t *q, json_t *a, struct err *e)
 	int rc;
 
 	(void)a;
+	/* There is nothing to tell yet: whoever prepares shows that it lives.
+	 */
+	if (s->prepared != NULL)
+		return 0;
 	rc = need_control(s, e);
 	for (size_t i = 0; rc == 0 && i < sizeof(field) / sizeof(field[0]); i++)
 		rc = json_opt_u64(q, field[i].key, field[i].out, e);
@@ -256,12 +274,16 @@ op_list(struct session *s, const json_t *q, json_t *a, struct err *e)
 static int
 op_show(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
+	bool definition = false;
 	struct backup_ref ref;
 	struct manifest m;
 	const char *name;
+	json_t *j;
 	int rc;
 
-	rc = json_get_str(q, "backup", &name, e);
+	rc = json_opt_bool(q, "definition", &definition, e);
+	if (rc == 0)
+		rc = json_get_str(q, "backup", &name, e);
 	if (rc == 0)
 		rc = backup_ref_parse(name, &ref, e);
 	if (rc != 0)
@@ -270,9 +292,17 @@ op_show(struct session *s, const json_t *q, json_t *a, struct err *e)
 		return err_set(
 		    e, ERR_NOENT, "there is no backup of %s", ref.vm);
 	rc = catalog_find(s->srv->catalog, &ref, &m, e);
-	if (rc == 0)
-		json_object_set_new(a, "manifest", manifest_to_json(&m));
-	return rc;
+	if (rc != 0)
+		return rc;
+	json_object_set_new(a, "manifest", manifest_to_json(&m));
+	if (!definition)
+		return 0;
+	rc = definition_to_json(s->srv, &m, &j, e);
+	if (rc != 0)
+		return session_explain(e, rc, "show");
+	if (j != NULL)
+		json_object_set_new(a, "definition", j);
+	return 0;
 }
 
 static uint64_t
@@ -336,6 +366,7 @@ static const struct op {
 	    struct session *s, const json_t *q, json_t *a, struct err *e);
 } ops[] = {
 	{ "hello", 0, op_hello },
+	{ "prepare", ROLE_BACKUP, op_prepare },
 	{ "begin", ROLE_BACKUP, op_begin },
 	{ "restore", ROLE_RESTORE, op_restore },
 	{ "attach", 0, op_attach },

@@ -260,5 +260,8 @@ session_run(struct session *s, const struct err *refused)
 	if (s->job != NULL && s->control)
 		job_end(s->job, JOB_FAILED, ERR_CLOSED, reason(s, &e));
 	session_no_job(s);
+	if (s->prepared != NULL)
+		job_drop(s->prepared);
+	s->prepared = NULL;
 	log_debug("lane of %s ended: %s", s->key->name, e.text);
 }

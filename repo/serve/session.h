@@ -16,6 +16,7 @@ struct session {
 	bool greeted;             /* said hello */
 	bool control;             /* made ${job}, and ends it */
 	struct job *job;          /* or NULL */
+	struct job *prepared;     /* or NULL: for the begin that is to follow */
 	struct store_lane *tools; /* while there is a job */
 	uint64_t paid;            /* traffic that was counted already */
 };
@@ -64,6 +65,8 @@ int restore_read(struct session *s, const struct frame *f, struct err *e);
 int control_call(struct session *s, const struct frame *f, struct err *e);
 
 /* Calls that make and end jobs: ${q} asks, ${a} is filled. */
+int ingest_prepare(
+    struct session *s, const json_t *q, json_t *a, struct err *e);
 int ingest_begin(struct session *s, const json_t *q, json_t *a, struct err *e);
 int ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e);
 int restore_begin(struct session *s, const json_t *q, json_t *a, struct err *e);

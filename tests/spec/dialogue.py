@@ -584,6 +584,66 @@ def bad_reads(path, name):
     lane.close()
 
 
+def of_a_guest(path, vm):
+    """prepare, a checkpoint, and a definition that `show` tells."""
+    text = '<domain>\n  <name>é</name>\n</domain>\n'
+    tag = '0123456789abcdef'
+    zeroes = dict.fromkeys(('read', 'holes', 'unchanged', 'deduplicated',
+                            'sent', 'stored', 'duration_ms'), 0)
+    for turn in range(2):
+        lane = Lane(path)
+        answer = patient(lane, op='prepare', vm=vm)
+        check('token' not in answer and isinstance(answer['job'], int),
+              'prepare makes a job that nobody can join')
+        if turn == 0:
+            check(answer.get('parent') is None, 'there is no parent')
+        else:
+            check(answer['parent']['checkpoint'] == tag and
+                  len(answer['parent']['time']) == 20,
+                  'prepare tells the checkpoint of the parent')
+        other = Lane(path)
+        refused('a begin while another lane has prepared', other, (BUSY,),
+                lambda l: begin_of(l, vm, []))
+        other.close()
+        refused('a second prepare', lane, (INVAL,),
+                lambda l: l.call(op='prepare', vm=vm))
+        refused('a commit before begin', lane, (INVAL,),
+                lambda l: l.call(op='commit', roots=[], stats=zeroes))
+        lane.call(op='progress')
+        refused('a begin of another VM', lane, (INVAL,),
+                lambda l: begin_of(l, vm + '2', []))
+        v = Volume(lane, 'definition', len(text.encode()), {0: text.encode()})
+        answer = begin_of(lane, vm, [v])
+        lane.set_key(answer)
+        v = Volume(lane, v.name, v.size, v.slices)
+        if turn == 1:
+            check(answer['parent']['checkpoint'] == tag and
+                  answer['parent']['volumes'][0]['root'] == v.root.hex(),
+                  'begin tells the checkpoint of the parent')
+        lane.put([v.coded(0)])
+        check(lane.node(v.nodes[0][0][1]) is None, 'the leaf is taken')
+        name = commit(lane, [v])['backup']
+        shown = lane.call(op='show', backup=name, definition=True)
+        check(shown['manifest']['checkpoint'] == tag, 'show has it, too')
+        check(shown['definition'] == {'format': 'libvirt-xml', 'text': text},
+              'show tells the definition')
+        lane.close()
+    lane = Lane(path)               # goes, and lets go of the VM
+    patient(lane, op='prepare', vm=vm)
+    lane.close()
+    lane = Lane(path)
+    patient(lane, op='prepare', vm=vm, full=True)
+    lane.close()
+
+
+def begin_of(lane, vm, volumes):
+    return lane.call(
+        op='begin', vm=vm, consistency='crash', checkpoint='0123456789abcdef',
+        volumes=[{'name': v.name, 'kind': 'definition', 'size': v.size,
+                  'format': 'libvirt-xml', 'cluster_size': 0}
+                 for v in volumes])
+
+
 def main(argv):
     if len(argv) not in (2, 3):
         print(__doc__, file=sys.stderr)
@@ -599,6 +659,7 @@ def main(argv):
     bad_reads(path, first['backup'])
     bad_puts(path, vm + '-bad')
     bad_commit(path, vm + '-bad')
+    of_a_guest(path, vm + '-guest')
     restore(path, vm + '@-1', volumes)
     print('%d checks passed; %s' % (checks, second['backup']))
     return 0
