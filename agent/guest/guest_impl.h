@@ -118,6 +118,10 @@ struct guest *guest_new(const struct guest_ops *ops, const char *kind);
 /** guest_reopen(how, out, e): what g->how of a guest says; for the guard. */
 int guest_reopen(const json_t *how, struct guest **out, struct err *e);
 
+/** guest_guarded(g, e): there is a lock and a guard stands by; before anything
+ * that must be undone. */
+int guest_guarded(struct guest *g, struct err *e);
+
 /**
  * guest_add_disk(g, name): the next disk, zeroed but for its name, which is
  * made of the characters of ${name} that a name may have, and unique.  NULL if
