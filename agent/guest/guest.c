@@ -284,7 +284,10 @@ guest_guarded(struct guest *g, struct err *e)
 		guard_leave(g->guard);
 		g->guard = NULL;
 	}
-	return g->guard != NULL ? 0 : guard_start(g->how, &g->guard, e);
+	if (g->guard != NULL)
+		return 0;
+	json_set_str(g->how, "ident", g->ident);
+	return guard_start(g->how, &g->guard, e);
 }
 
 int
