@@ -105,7 +105,10 @@ struct guest_view_options {
 	unsigned ndisks;      /* which, by their places in guest_disks */
 	unsigned disk[MANIFEST_VOLUMES_MAX];
 	guest_frozen_fn *frozen; /* or NULL: the guest need not stand still */
-	void *frozen_arg;
+	/* Or NULL: called while they still stand, right after the disks' point
+	 * in time.  May set the guest going: a background snapshot does. */
+	guest_frozen_fn *frozen_after;
+	void *frozen_arg; /* for both */
 };
 
 struct guest_view_disk {
