@@ -51,6 +51,12 @@ chain_header(const struct chain *c)
 	return &c->layers[0]->q.h;
 }
 
+struct qcow2 *
+chain_top(struct chain *c)
+{
+	return &c->layers[0]->q;
+}
+
 static bool
 same_file(const struct imgfile *a, const struct imgfile *b)
 {

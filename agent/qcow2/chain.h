@@ -11,6 +11,7 @@
 #include "agent/qcow2/header.h"
 
 struct chain;
+struct qcow2;
 
 enum { CHAIN_DEPTH_MAX = 64 };
 
@@ -28,6 +29,9 @@ void chain_close(struct chain *c);
 
 /** chain_header(c): of the top image. */
 const struct qcow2_header *chain_header(const struct chain *c);
+
+/** chain_top(c): the top image; the chain's. */
+struct qcow2 *chain_top(struct chain *c);
 
 /** chain_read, chain_map: as source_read and source_map. */
 int chain_read(

@@ -16,6 +16,7 @@ enum {
 	AT_L1_ENTRIES = 36,
 	AT_L1_OFFSET = 40,
 	AT_INCOMPATIBLE = 72,
+	AT_AUTOCLEAR = 88,
 	AT_REFCOUNT_ORDER = 96,
 	AT_HEADER_LEN = 100,
 	AT_COMPRESSION = 104
@@ -49,6 +50,18 @@ copy_name(char *out, const uint8_t *p, size_t len, struct err *e)
 	return 0;
 }
 
+/* Damage here is no damage of the disk: it is told when a bitmap is wanted. */
+static void
+bitmaps_at(struct qcow2_bitmaps_at *b, const uint8_t *p, size_t len)
+{
+	b->present = true;
+	if (len != QCOW2_BITMAPS_EXT_LEN || get_be32(p + 4) != 0)
+		return;
+	b->n = get_be32(p);
+	b->dir_len = get_be64(p + 8);
+	b->dir_offset = get_be64(p + 16);
+}
+
 static int
 one_extension(struct qcow2_header *h, uint32_t type, const uint8_t *p,
     size_t len, struct err *e)
@@ -62,6 +75,7 @@ one_extension(struct qcow2_header *h, uint32_t type, const uint8_t *p,
 		if (len > QCOW2_NAME_MAX)
 			return bad(e, "the data file's name is too long");
 		return copy_name(h->data_file_name, p, len, e);
+	case QCOW2_EXT_BITMAPS: bitmaps_at(&h->bitmaps, p, len); return 0;
 	default: return 0; /* all others may be ignored by their definition */
 	}
 }
@@ -172,6 +186,8 @@ version_3(struct first *f, struct qcow2_header *h, struct err *e)
 		return bad(e, "refcounts wider than 64 bits");
 	f->incompatible = get_be64(f->data + AT_INCOMPATIBLE);
 	h->data_file = (f->incompatible & QCOW2_INCOMPAT_DATA_FILE) != 0;
+	h->bitmaps.kept =
+	    (get_be64(f->data + AT_AUTOCLEAR) & QCOW2_AUTOCLEAR_BITMAPS) != 0;
 	h->extended_l2 = (f->incompatible & QCOW2_INCOMPAT_EXTENDED_L2) != 0;
 	if (h->extended_l2 && h->cluster_bits < QCOW2_EXTENDED_L2_BITS_MIN)
 		return bad(e, "clusters too small for extended L2 entries");

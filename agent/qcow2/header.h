@@ -23,7 +23,8 @@ enum {
 	QCOW2_NAME_MAX = 1023, /* of a backing or data file */
 	QCOW2_FORMAT_MAX = 15, /* of a backing format's name */
 	QCOW2_SUBCLUSTERS = 32,
-	QCOW2_EXTENDED_L2_BITS_MIN = 14
+	QCOW2_EXTENDED_L2_BITS_MIN = 14,
+	QCOW2_BITMAPS_EXT_LEN = 24
 };
 
 enum qcow2_incompatible {
@@ -35,14 +36,27 @@ enum qcow2_incompatible {
 	QCOW2_INCOMPAT_KNOWN = (1 << 5) - 1
 };
 
+/* Whoever writes to the image and does not know what it means clears it. */
+enum qcow2_autoclear { QCOW2_AUTOCLEAR_BITMAPS = 1 << 0 };
+
 enum qcow2_compression { QCOW2_ZLIB = 0, QCOW2_ZSTD = 1 };
 
 enum qcow2_extension {
 	QCOW2_EXT_END = 0,
+	QCOW2_EXT_BITMAPS = 0x23852875,
 	QCOW2_EXT_DATA_FILE = 0x44415441,
 	QCOW2_EXT_FEATURES = 0x6803f857
 };
 #define QCOW2_EXT_BACKING_FORMAT 0xe2792acaU
+
+/* Where the persistent bitmaps are listed: unchecked, see bitmaps.h. */
+struct qcow2_bitmaps_at {
+	bool present;
+	bool kept; /* all who wrote to the image saw to them */
+	uint32_t n;
+	uint64_t dir_len; /* 0: the extension is not what it should be */
+	uint64_t dir_offset;
+};
 
 struct qcow2_header {
 	uint32_t version; /* 2 or 3 */
@@ -57,6 +71,7 @@ struct qcow2_header {
 	char backing[QCOW2_NAME_MAX + 1];          /* "": none */
 	char backing_format[QCOW2_FORMAT_MAX + 1]; /* "": not told */
 	char data_file_name[QCOW2_NAME_MAX + 1];   /* "": not told */
+	struct qcow2_bitmaps_at bitmaps;
 };
 
 /**

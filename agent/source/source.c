@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/source/source.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/qcow2/header.h"
@@ -31,8 +32,9 @@ split_spec(const char *spec, enum format *format)
 	return spec;
 }
 
-int
-source_open(const char *spec, struct source **out, struct err *e)
+/* ${qcow2}: it is of that kind. */
+static int
+open_any(const char *spec, struct source **out, bool *qcow2, struct err *e)
 {
 	uint8_t magic[QCOW2_MAGIC_LEN];
 	struct imgfile *f;
@@ -65,9 +67,36 @@ source_open(const char *spec, struct source **out, struct err *e)
 		    ? FORMAT_QCOW2
 		    : FORMAT_RAW;
 	}
-	if (format == FORMAT_QCOW2)
+	*qcow2 = format == FORMAT_QCOW2;
+	if (*qcow2)
 		return source_qcow2_open(f, !probed, out, e);
 	*out = source_raw_new(f);
+	return 0;
+}
+
+int
+source_open(const char *spec, struct source **out, struct err *e)
+{
+	bool qcow2;
+
+	return open_any(spec, out, &qcow2, e);
+}
+
+int
+source_open_bitmap(const char *spec, const char *bitmap, struct source **out,
+    char *why, size_t len, struct err *e)
+{
+	bool qcow2;
+	int rc;
+
+	snprintf(why, len, "%s", "");
+	rc = open_any(spec, out, &qcow2, e);
+	if (rc != 0)
+		return rc;
+	if (qcow2)
+		source_qcow2_bitmap(*out, bitmap, why, len);
+	else
+		snprintf(why, len, "the image is raw, which has no bitmaps");
 	return 0;
 }
 

@@ -45,6 +45,16 @@ struct source {
 int source_open(const char *spec, struct source **out, struct err *e);
 
 /**
+ * source_open_bitmap(spec, bitmap, out, why, len, e): as source_open; of a
+ * qcow2 image that holds the persistent dirty bitmap ${bitmap}, source_clean
+ * tells what that says.  Where it cannot be relied on the source opens all the
+ * same, and ${why} of ${len} bytes has the reason, for a person; else "".
+ * Bitmaps of backing images are not looked for.
+ */
+int source_open_bitmap(const char *spec, const char *bitmap,
+    struct source **out, char *why, size_t len, struct err *e);
+
+/**
  * source_read(s, data, len, off, e): exactly ${len} bytes of the guest's view;
  * off + len <= size.  Any number of threads at once.  ERR_SYS, ERR_CORRUPT.
  */

@@ -17,4 +17,12 @@ struct source *source_raw_new(struct imgfile *f);
 int source_qcow2_open(
     struct imgfile *f, bool follow, struct source **out, struct err *e);
 
+/**
+ * source_qcow2_bitmap(s, name, why, len): source_clean of ${s}, which is of
+ * source_qcow2_open, tells what its bitmap ${name} says.  As bitmaps_open: if
+ * not, ${why} has the reason.  Before ${s} is used.
+ */
+void source_qcow2_bitmap(
+    struct source *s, const char *name, char *why, size_t len);
+
 #endif

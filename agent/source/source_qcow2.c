@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "agent/qcow2/bitmaps.h"
 #include "agent/qcow2/chain.h"
 #include "agent/source/source_kinds.h"
 #include "proto/base/buf.h"
@@ -8,6 +9,7 @@
 struct source_qcow2 {
 	struct source s;
 	struct chain *chain;
+	struct bitmap *bitmap; /* or NULL; set before start */
 };
 
 static int
@@ -24,11 +26,25 @@ qcow2_source_map(
 	return chain_map(((struct source_qcow2 *)s)->chain, off, len, hole, e);
 }
 
+static int
+qcow2_clean(
+    struct source *s, uint64_t off, uint64_t *len, bool *clean, struct err *e)
+{
+	struct source_qcow2 *q = (struct source_qcow2 *)s;
+
+	if (q->bitmap != NULL)
+		return bitmaps_clean(q->bitmap, off, len, clean, e);
+	*len = s->size - off;
+	*clean = false;
+	return 0;
+}
+
 static void
 qcow2_close(struct source *s)
 {
 	struct source_qcow2 *q = (struct source_qcow2 *)s;
 
+	bitmaps_close(q->bitmap);
 	chain_close(q->chain);
 	free(q);
 }
@@ -36,6 +52,7 @@ qcow2_close(struct source *s)
 static const struct source_ops qcow2_ops = {
 	.read = qcow2_read,
 	.map = qcow2_source_map,
+	.clean = qcow2_clean,
 	.close = qcow2_close,
 };
 
@@ -58,4 +75,12 @@ source_qcow2_open(
 	q->chain = chain;
 	*out = &q->s;
 	return 0;
+}
+
+void
+source_qcow2_bitmap(struct source *s, const char *name, char *why, size_t len)
+{
+	struct source_qcow2 *q = (struct source_qcow2 *)s;
+
+	q->bitmap = bitmaps_open(chain_top(q->chain), name, why, len);
 }
