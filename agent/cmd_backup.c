@@ -45,13 +45,19 @@ static const struct option options[] = { CMD_HELP_OPTION, CMD_REPO_OPTIONS,
 static int
 print_json(const struct backup_result *r)
 {
-	json_t *j = json_object();
+	json_t *j = json_object(), *where;
 
 	json_set_str(j, "backup", r->name);
 	json_set_str(j, "id", r->id);
 	json_set_u64(j, "seq", r->seq);
 	json_set_u64(j, "size", r->size);
 	json_set_bool(j, "incremental", r->has_parent);
+	if (r->condemned) {
+		where = json_object();
+		json_set_str(where, "disk", r->condemned_disk);
+		json_set_u64(where, "offset", r->condemned_offset);
+		json_object_set_new(j, "condemned", where);
+	}
 	json_object_set_new(j, "stats", manifest_stats_to_json(&r->stats));
 	return cmd_print_json(j);
 }
@@ -66,6 +72,10 @@ print_summary(const struct backup_result *r)
 	    summary_speed(r->size, r->stats.duration_ms, speed),
 	    r->has_parent ? "on top of the backup before"
 			  : "nothing to build on");
+	if (r->condemned)
+		printf("  disk %s had changed at byte %llu, and nobody had "
+		       "noted it: all was read\n",
+		    r->condemned_disk, (unsigned long long)r->condemned_offset);
 	summary_line("read", r->stats.read);
 	summary_line("holes", r->stats.holes);
 	summary_line("unchanged", r->stats.unchanged);
@@ -77,7 +87,7 @@ print_summary(const struct backup_result *r)
 
 static int
 run(const struct cmd_common *c, const struct backup_options *chosen,
-    const struct cmd_disk *named)
+    const struct cmd_disk *named, unsigned ndisks)
 {
 	struct backup_disk disk[MANIFEST_VOLUMES_MAX];
 	struct backup_options o = *chosen;
@@ -85,12 +95,11 @@ run(const struct cmd_common *c, const struct backup_options *chosen,
 	struct err e = { 0 };
 	char what[VM_NAME_MAX + 32];
 
-	for (unsigned i = 0; i < o.ndisks; i++)
+	for (unsigned i = 0; i < ndisks; i++)
 		disk[i] = (struct backup_disk){ named[i].name, named[i].rest };
-	o.disk = disk;
 	o.job = cmd_job_options(c);
 	o.quiet = c->quiet;
-	if (backup_run(&o, &result, &e) != 0) {
+	if (backup_disks(&o, disk, ndisks, &result, &e) != 0) {
 		snprintf(what, sizeof(what), "backup of %s failed", o.vm);
 		return cmd_failed(what, &e);
 	}
@@ -105,6 +114,7 @@ cmd_backup(int argc, char **argv)
 	struct backup_options o = { .compression = EFFORT_AUTO };
 	struct cmd_disk disk[MANIFEST_VOLUMES_MAX];
 	struct cmd_common c;
+	unsigned ndisks = 0;
 	uint64_t n;
 	int opt, rc;
 
@@ -114,7 +124,7 @@ cmd_backup(int argc, char **argv)
 		switch (opt) {
 		case OPT_HELP: printf("%s", help); return cmd_done();
 		case OPT_DISK:
-			rc = cmd_add_disk(CMD, optarg, disk, &o.ndisks);
+			rc = cmd_add_disk(CMD, optarg, disk, &ndisks);
 			break;
 		case OPT_COMPRESSION:
 			if (strcmp(optarg, "auto") == 0)
@@ -144,11 +154,11 @@ cmd_backup(int argc, char **argv)
 		    "\"%.100s\" is no name of a VM: say NAME or "
 		    "NAMESPACE/NAME, of letters, digits, '.', '_' and '-'",
 		    o.vm);
-	if (o.ndisks == 0)
+	if (ndisks == 0)
 		return cmd_misuse(CMD, "say at least one --disk NAME=SOURCE");
 	rc = cmd_common_end(&c, CMD);
 	if (rc == EXIT_DONE)
-		rc = run(&c, &o, disk);
+		rc = run(&c, &o, disk, ndisks);
 	cmd_common_fini(&c);
 	return rc;
 }

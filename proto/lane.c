@@ -16,6 +16,9 @@
  */
 enum { IN_CAP = FRAME_HEADER_LEN + FRAME_PAYLOAD_MAX + LANE_WINDOW };
 
+/* Written at once where a meter watches: a slow wire is to be seen moving. */
+enum { METER_PIECE = 64 << 10 };
+
 struct lane {
 	const struct lane_ops *ops;
 	void *t;
@@ -35,6 +38,7 @@ struct lane {
 
 	uint64_t bytes_in;
 	uint64_t bytes_out;
+	struct lane_meter *meter; /* or NULL */
 };
 
 struct lane *
@@ -83,6 +87,26 @@ lane_begin(struct lane *l, uint8_t type, uint32_t request)
 }
 
 static int
+write_measured(struct lane *l, struct err *e)
+{
+	size_t done = 0, n;
+	int rc = 0;
+
+	atomic_fetch_add(&l->meter->waiting, 1);
+	while (rc == 0 && done < l->out.len) {
+		n = l->out.len - done;
+		if (n > METER_PIECE)
+			n = METER_PIECE;
+		rc = l->ops->write(l->t, l->out.data + done, n, e);
+		if (rc == 0)
+			atomic_fetch_add(&l->meter->moved, n);
+		done += n;
+	}
+	atomic_fetch_sub(&l->meter->waiting, 1);
+	return rc;
+}
+
+static int
 flush(struct lane *l, struct err *e)
 {
 	struct err local;
@@ -98,7 +122,9 @@ flush(struct lane *l, struct err *e)
 		    e, ERR_CLOSED, "%s: the connection is broken", l->peer);
 	if (l->out.len == 0)
 		return 0;
-	rc = l->ops->write(l->t, l->out.data, l->out.len, e);
+	rc = l->meter != NULL
+	    ? write_measured(l, e)
+	    : l->ops->write(l->t, l->out.data, l->out.len, e);
 	if (rc != 0) {
 		l->broken = true;
 		l->out.len = 0;
@@ -186,9 +212,15 @@ fill(struct lane *l, int timeout_ms, struct err *e)
 		l->in_off = 0;
 	}
 	assert(IN_CAP - l->in_end >= LANE_WINDOW);
+	if (timeout_ms != 0 && l->meter != NULL)
+		atomic_fetch_add(&l->meter->waiting, 1);
 	rc = l->ops->read(
 	    l->t, l->in + l->in_end, LANE_WINDOW, timeout_ms, &got, e);
+	if (timeout_ms != 0 && l->meter != NULL)
+		atomic_fetch_sub(&l->meter->waiting, 1);
 	if (rc == 0) {
+		if (l->meter != NULL)
+			atomic_fetch_add(&l->meter->moved, got);
 		l->in_end += got;
 		return 0;
 	}
@@ -268,6 +300,12 @@ lane_traffic(const struct lane *l, uint64_t *in, uint64_t *out)
 {
 	*in = l->bytes_in;
 	*out = l->bytes_out;
+}
+
+void
+lane_measure(struct lane *l, struct lane_meter *m)
+{
+	l->meter = m;
 }
 
 void

@@ -12,6 +12,7 @@
 #ifndef PROTO_LANE_H
 #define PROTO_LANE_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -89,6 +90,15 @@ int lane_look(struct lane *l, struct err *e);
 
 /** lane_traffic(l, &in, &out): payload and header bytes so far. */
 void lane_traffic(const struct lane *l, uint64_t *in, uint64_t *out);
+
+/* Whether bytes move: told by any number of lanes, read by any thread. */
+struct lane_meter {
+	atomic_uint_fast64_t moved; /* bytes, as the transport took them */
+	atomic_uint waiting; /* lanes that want to write, or to read */
+};
+
+/** lane_measure(l, m): from here on ${l} tells ${m}, which outlives it. */
+void lane_measure(struct lane *l, struct lane_meter *m);
 
 /** lane_shutdown(l): any thread; its owner's calls then return ERR_CLOSED. */
 void lane_shutdown(struct lane *l);

@@ -1,161 +1,143 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/pipeline/backup.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "agent/pipeline/backup_begin.h"
 #include "agent/pipeline/backup_leaf.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
+#include "proto/base/log.h"
 
-static int
-open_sources(struct backup *b, const struct backup_options *o, struct err *e)
+int
+backup_open(const struct backup_options *o, struct backup **out, struct err *e)
 {
-	for (unsigned i = 0; i < o->ndisks; i++) {
-		struct backup_volume *v = &b->volume[i];
-		int rc = source_open(o->disk[i].spec, &v->source, e);
+	struct backup *b = xcalloc(1, sizeof(*b));
+	int rc;
 
-		if (rc == 0)
-			b->nvolumes++;
-		if (rc == 0 && v->source->size > VOLUME_SIZE_MAX)
-			rc = err_set(e, ERR_LIMIT, "the disk is too large");
-		if (rc != 0) {
-			e->code = rc == ERR_CORRUPT ? ERR_INVAL : rc;
-			return err_prefix(e, "disk %s", o->disk[i].name);
-		}
-		v->name = o->disk[i].name;
-	}
+	b->options = o;
+	cursor_init(&b->cursor);
+	probes_init(&b->probes);
+	trust_init(&b->trust, o->verify_clean);
+	rc = job_open(&b->job, &o->job, e);
+	if (rc != 0)
+		goto err_free;
+	rc = backup_prepare(b, e);
+	if (rc != 0)
+		goto err_job;
+	*out = b;
 	return 0;
+err_job:
+	job_close(&b->job);
+err_free:
+	trust_fini(&b->trust);
+	probes_fini(&b->probes);
+	cursor_fini(&b->cursor);
+	free(b);
+	return rc;
 }
 
-static void
-make_trees(struct backup *b)
+const char *
+backup_parent_checkpoint(const struct backup *b)
+{
+	return b->checkpoint[0] != 0 ? b->checkpoint : NULL;
+}
+
+const char *
+backup_repo(const struct backup *b)
+{
+	return b->job.control.uuid;
+}
+
+int
+backup_alive(struct backup *b, struct err *e)
+{
+	if (!b->prepared)
+		return 0;
+	return remote_call(
+	    &b->job.control, remote_op("progress"), REMOTE_CALL_MS, NULL, e);
+}
+
+static int
+take_inputs(
+    struct backup *b, const struct backup_input *in, unsigned n, struct err *e)
 {
 	b->chunk_size = b->job.control.chunk_size;
-	for (unsigned i = 0; i < b->nvolumes; i++) {
-		struct backup_volume *v = &b->volume[i];
+	for (unsigned i = 0; i < n; i++) {
+		struct backup_volume *v = &b->volume[b->nvolumes++];
 
+		v->name = in[i].name;
+		v->kind = in[i].kind;
+		v->source = in[i].source;
+		if (v->source->size > VOLUME_SIZE_MAX) {
+			err_set(e, ERR_LIMIT, "the disk is too large");
+			return err_prefix(e, "disk %s", v->name);
+		}
 		v->nslices = chunk_nslices(v->source->size, b->chunk_size);
 		v->tree = tree_new(v->source->size, b->chunk_size);
 		b->job.count.total += v->source->size;
 		b->cursor.nleaves[b->cursor.nvolumes++] = tree_nleaves(v->tree);
 	}
-}
-
-static json_t *
-begin_ask(const struct backup *b, const struct backup_options *o)
-{
-	json_t *ask = remote_op("begin"), *volumes = json_array();
-	char text[TIME_TEXT_LEN + 1];
-
-	for (unsigned i = 0; i < b->nvolumes; i++) {
-		const struct backup_volume *v = &b->volume[i];
-		json_t *j = json_object();
-
-		json_set_str(j, "name", v->name);
-		json_set_str(j, "kind", "disk");
-		json_set_u64(j, "size", v->source->size);
-		json_set_str(j, "format", v->source->format);
-		json_set_u64(j, "cluster_size", v->source->cluster_size);
-		json_array_append_new(volumes, j);
-	}
-	json_set_str(ask, "vm", o->vm);
-	json_object_set_new(ask, "volumes", volumes);
-	json_set_str(ask, "agent_time", time_print((uint64_t)time(NULL), text));
-	/* Whoever writes to an image holds its lock, and we hold ours. */
-	json_set_str(ask, "consistency", "offline");
-	json_set_bool(ask, "full", o->full);
-	remote_ask_wait(ask, o->job.wait_ms);
-	return ask;
-}
-
-/* Slices that the store has no sound copy of any more. */
-static int
-read_damaged(struct backup_volume *v, const json_t *list, struct err *e)
-{
-	uint64_t end = 0;
-	const json_t *j;
-	size_t i;
-
-	if (list == NULL)
-		return 0;
-	v->damaged = xcalloc(json_array_size(list), sizeof(*v->damaged));
-	json_array_foreach(list, i, j)
-	{
-		json_int_t first = json_integer_value(json_array_get(j, 0));
-		json_int_t n = json_integer_value(json_array_get(j, 1));
-		struct slice_run *r = &v->damaged[i];
-
-		if (first < 0 || n <= 0 || (uint64_t)first < end ||
-		    (uint64_t)first > VOLUME_SIZE_MAX ||
-		    (uint64_t)n > VOLUME_SIZE_MAX)
-			return err_set(
-			    e, ERR_PROTO, "\"damaged\" holds no runs in order");
-		r->first = (uint64_t)first;
-		r->n = (uint64_t)n;
-		end = r->first + r->n;
-		v->ndamaged++;
-	}
 	return 0;
 }
 
-/* What to compare each volume with. */
-static int
-read_parent(
-    struct backup *b, const json_t *answer, bool *has_parent, struct err *e)
+/* What was sent is in the store, so little of it goes twice. */
+static void
+begin_anew(struct backup *b, struct backup_result *out)
 {
-	json_t *parent, *volumes;
-	int rc;
+	bool condemned = atomic_load(&b->trust.lost) == TRUST_CONDEMNED;
+	struct backup_volume *v = &b->volume[b->trust.volume];
+	uint64_t off = b->trust.slice * b->chunk_size;
 
-	*has_parent = json_object_get(answer, "parent") != NULL;
-	if (!*has_parent)
-		return 0;
-	rc = json_get_object(answer, "parent", &parent, e);
-	if (rc == 0)
-		rc = json_get_array(parent, "volumes", &volumes, e);
-	if (rc == 0 && json_array_size(volumes) != b->nvolumes)
-		rc = err_set(e, ERR_PROTO, "a parent of other volumes");
-	for (unsigned i = 0; rc == 0 && i < b->nvolumes; i++) {
-		const json_t *j = json_array_get(volumes, i);
-		struct id root;
-		uint64_t size = 0, n;
-
-		if (json_is_null(j))
-			continue;
-		rc = json_get_u64(j, "size", &size, e);
-		if (rc == 0)
-			rc = json_get_hex(j, "root", root.b, ID_LEN, e);
-		if (rc == 0)
-			rc = read_damaged(
-			    &b->volume[i], json_object_get(j, "damaged"), e);
-		if (rc != 0 || id_is_hole(&root))
-			continue;
-		n = chunk_nslices(size, b->chunk_size);
-		b->volume[i].parent_nleaves =
-		    n / NODE_FANOUT + (n % NODE_FANOUT != 0);
+	if (condemned) {
+		out->condemned = true;
+		memcpy(out->condemned_disk, v->name, strlen(v->name) + 1);
+		out->condemned_offset = off;
+		log_error("disk %s: at byte %llu it is not as it was, though "
+			  "nothing was noted to have changed: all of it is "
+			  "read",
+		    v->name, (unsigned long long)off);
+	} else {
+		log_info("disk %s: near byte %llu the store has lost a part of "
+			 "the backup before: all of it is read",
+		    v->name, (unsigned long long)off);
 	}
-	return rc;
+	for (unsigned i = 0; i < b->nvolumes; i++) {
+		v = &b->volume[i];
+		tree_free(v->tree);
+		v->tree = tree_new(v->source->size, b->chunk_size);
+		v->trusted = false;
+		/* Then what it has is asked for, all of it. */
+		if (!condemned)
+			v->parent_nleaves = 0;
+	}
+	cursor_rewind(&b->cursor);
+	probes_clear(&b->probes);
+	b->trust.used = false;
+	atomic_store(&b->trust.lost, TRUST_KEPT);
+	atomic_store(&b->job.count.done, 0);
+	atomic_store(&b->job.count.holes, 0);
+	atomic_store(&b->job.count.unchanged, 0);
+	atomic_store(&b->job.count.deduplicated, 0);
 }
 
 static int
-begin(struct backup *b, const struct backup_options *o, bool *has_parent,
-    struct err *e)
+run(struct backup *b, struct backup_result *out, struct err *e)
 {
-	json_t *answer;
+	const struct backup_options *o = b->options;
 	int rc;
 
-	rc = remote_call(&b->job.control, begin_ask(b, o),
-	    remote_wait_ms(REMOTE_CALL_MS, o->job.wait_ms), &answer, e);
-	if (rc != 0)
-		return rc;
-	rc = job_begun(&b->job, answer, e);
-	if (rc == 0) {
-		rc = read_parent(b, answer, has_parent, e);
-		if (rc != 0)
-			err_prefix(e, "%s", lane_peer(b->job.control.lane));
+	effort_init(&b->effort, o->compression, b->job.nlanes);
+	for (;;) {
+		rc = job_run(&b->job, o->vm, o->quiet, backup_lane, b, e);
+		if (rc != 0 || !trust_is_lost(&b->trust))
+			break;
+		begin_anew(b, out);
 	}
-	json_decref(answer);
+	effort_fini(&b->effort);
 	return rc;
 }
 
@@ -200,51 +182,96 @@ commit(struct backup *b, struct backup_result *out, struct err *e)
 	return rc;
 }
 
-static void
-close_volumes(struct backup *b)
+int
+backup_send(struct backup *b, const struct backup_input *in, unsigned n,
+    const char *consistency, const char *checkpoint, const char *since_used,
+    struct backup_result *out, struct err *e)
 {
+	int rc;
+
+	assert(!b->sent && n <= MANIFEST_VOLUMES_MAX);
+	b->sent = true;
+	memset(out, 0, sizeof(*out));
+	rc = take_inputs(b, in, n, e);
+	if (rc == 0) {
+		out->size = b->job.count.total;
+		rc = backup_begin(b, consistency, checkpoint, since_used, e);
+	}
+	if (rc != 0)
+		goto out;
+	out->has_parent = b->has_parent;
+	out->trusted = b->trust.used;
+	rc = run(b, out, e);
+out:
+	for (unsigned i = 0; i < n; i++)
+		source_close(in[i].source);
+	if (rc == 0)
+		rc = commit(b, out, e);
+	/* Best effort: without it the daemon sees that the lane ends.  Who is
+	 * stuck does not hear it. */
+	if (rc != 0 && rc != ERR_TIMEOUT && b->began)
+		job_finish(&b->job, false, e->text, NULL);
+	return rc;
+}
+
+void
+backup_close(struct backup *b)
+{
+	if (b == NULL)
+		return;
+	job_close(&b->job);
 	for (unsigned i = 0; i < b->nvolumes; i++) {
 		free(b->volume[i].damaged);
 		tree_free(b->volume[i].tree);
-		source_close(b->volume[i].source);
 	}
+	trust_fini(&b->trust);
+	probes_fini(&b->probes);
+	cursor_fini(&b->cursor);
+	free(b);
+}
+
+static int
+open_disks(const struct backup_disk *disk, unsigned n, struct backup_input *in,
+    unsigned *nopen, struct err *e)
+{
+	for (unsigned i = 0; i < n; i++) {
+		int rc = source_open(disk[i].spec, &in[i].source, e);
+
+		if (rc != 0) {
+			/* Damage there is not damage of the store. */
+			e->code = rc == ERR_CORRUPT ? ERR_INVAL : rc;
+			return err_prefix(e, "disk %s", disk[i].name);
+		}
+		in[i].name = disk[i].name;
+		in[i].kind = "disk";
+		*nopen = i + 1;
+	}
+	return 0;
 }
 
 int
-backup_run(
-    const struct backup_options *o, struct backup_result *out, struct err *e)
+backup_disks(const struct backup_options *o, const struct backup_disk *disk,
+    unsigned n, struct backup_result *out, struct err *e)
 {
-	struct backup *b = xcalloc(1, sizeof(*b));
+	struct backup_input in[MANIFEST_VOLUMES_MAX];
+	struct backup *b;
+	unsigned nopen = 0;
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	cursor_init(&b->cursor);
 	/* Held before the daemon is asked: nothing to undo there if it fails.
 	 */
-	rc = open_sources(b, o, e);
-	if (rc != 0)
-		goto err_volumes;
-	rc = job_open(&b->job, &o->job, e);
-	if (rc != 0)
-		goto err_volumes;
-	make_trees(b);
-	out->size = b->job.count.total;
-	rc = begin(b, o, &out->has_parent, e);
-	if (rc != 0)
-		goto err_job;
-	effort_init(&b->effort, o->compression, b->job.nlanes);
-	rc = job_run(&b->job, o->vm, o->quiet, backup_lane, b, e);
-	effort_fini(&b->effort);
+	rc = open_disks(disk, n, in, &nopen, e);
 	if (rc == 0)
-		rc = commit(b, out, e);
-	/* Best effort: without it the daemon sees that the lane ends. */
+		rc = backup_open(o, &b, e);
 	if (rc != 0)
-		job_finish(&b->job, false, e->text, NULL);
-err_job:
-	job_close(&b->job);
-err_volumes:
-	close_volumes(b);
-	cursor_fini(&b->cursor);
-	free(b);
+		goto err_close;
+	/* Whoever writes to an image holds its lock, and we hold ours. */
+	rc = backup_send(b, in, n, "offline", NULL, NULL, out, e);
+	backup_close(b);
+	return rc;
+err_close:
+	while (nopen > 0)
+		source_close(in[--nopen].source);
 	return rc;
 }

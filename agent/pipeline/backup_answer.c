@@ -9,14 +9,20 @@
 
 enum { ATTEMPTS = 3 };
 
-/* Where a node is, for a person. */
+int
+sender_node_failed(struct sender *s, unsigned volume, unsigned level,
+    uint64_t index, struct err *e)
+{
+	uint64_t off = index * node_span(level) * s->b->chunk_size;
+
+	return err_prefix(e, "disk %s at byte %llu", s->b->volume[volume].name,
+	    (unsigned long long)off);
+}
+
 static int
 node_failed(struct sender *s, const struct hot_ask *a, struct err *e)
 {
-	uint64_t off = a->index * node_span(a->level) * s->b->chunk_size;
-
-	return err_prefix(e, "disk %s at byte %llu",
-	    s->b->volume[a->volume].name, (unsigned long long)off);
+	return sender_node_failed(s, a->volume, a->level, a->index, e);
 }
 
 int
@@ -111,6 +117,12 @@ send_again(struct sender *s, const struct hot_ask *a,
 {
 	struct redo *r;
 
+	if (a->level > 0 && s->b->trust.used) {
+		/* It may be what was taken unread: nothing is, then. */
+		trust_lose(&s->b->trust, TRUST_GONE, a->volume,
+		    a->index * node_span(a->level));
+		return 0;
+	}
 	if (a->level > 0 || a->attempt + 1 == ATTEMPTS) {
 		err_set(e, ERR_MISSING,
 		    "the store lost parts of it while the backup ran; run the "
@@ -161,7 +173,9 @@ sender_pump(struct sender *s, struct err *e)
 	if (rc != 0)
 		return rc;
 	switch (a.want) {
-	case MSG_TREE_NODE: return got_parent(s, &a, &f, e);
+	case MSG_TREE_NODE:
+		return a.level == 0 ? got_parent(s, &a, &f, e)
+				    : sender_told(s, &a, &f, e);
 	case MSG_HAVE: return got_have(s, &a, &f, e);
 	case MSG_PUT_DONE: return got_put_done(s, &f, e);
 	default: return got_node_done(s, &a, &f, e);

@@ -37,6 +37,27 @@ count_holes(struct sender *s, unsigned volume, uint64_t leaf, uint64_t n)
 	counters_add(&s->job->count.done, len);
 }
 
+/* So are those that are as in the parent. */
+static int
+pass_trusted(struct sender *s, unsigned volume, uint64_t index, bool *passed,
+    struct err *e)
+{
+	uint64_t n, first;
+	int rc;
+
+	*passed = false;
+	rc = trust_leaves(s->b, volume, index, &n, e);
+	if (rc != 0 || n == 0)
+		return rc;
+	*passed = true;
+	n = cursor_skip(&s->b->cursor, volume, index + n, &first);
+	/* In one piece they make larger subtrees. */
+	if (n > 0 && first == index + 1)
+		return sender_trust(s, volume, index, n + 1, e);
+	rc = sender_trust(s, volume, index, 1, e);
+	return rc != 0 ? rc : sender_trust(s, volume, first, n, e);
+}
+
 /* Leaves that are holes are told to the tree at once, with all behind them. */
 static int
 pass_holes(struct sender *s, unsigned volume, uint64_t index, bool *passed,
@@ -78,37 +99,64 @@ ask_parent(struct sender *s, struct leaf *l, struct err *e)
 	return lane_end(sender_lane(s), e);
 }
 
+static int
+add_ahead(struct sender *s, unsigned volume, uint64_t index,
+    const struct probe *p, struct err *e)
+{
+	const struct backup_volume *v = &s->b->volume[volume];
+	struct leaf *l = free_leaf(s);
+
+	leaf_init(l, s->b, volume, index);
+	if (p != NULL) {
+		l->probe = true;
+		memcpy(l->sample, p->sample, sizeof(l->sample));
+	}
+	s->ahead[s->nahead++] = l;
+	if (index < v->parent_nleaves)
+		return ask_parent(s, l, e);
+	if (v->trusted)
+		l->parent_state = PARENT_KNOWN; /* all of it is a hole */
+	return 0;
+}
+
+/* What is compared first: if that is wrong, all else is in vain. */
+static int
+take_probe(struct sender *s, bool *taken, struct err *e)
+{
+	struct probe p;
+
+	*taken = probes_take(&s->b->probes, &p);
+	if (!*taken)
+		return 0;
+	if (p.level > 0)
+		return sender_open_probe(s, &p, e);
+	return add_ahead(s, p.volume, p.index, &p, e);
+}
+
 /* Take leaves from the cursor, so that ${ahead_max} of them are ready. */
 static int
 look_ahead(struct sender *s, struct err *e)
 {
-	struct leaf *l;
 	unsigned volume;
 	uint64_t index;
-	bool passed;
-	int rc;
+	bool passed, back;
+	int rc = 0;
 
-	while (
-	    s->nahead < s->ahead_max && !s->exhausted && !job_stopped(s->job)) {
-		if (!cursor_next(&s->b->cursor, &volume, &index)) {
-			s->exhausted = true;
-			break;
-		}
-		rc = pass_holes(s, volume, index, &passed, e);
-		if (rc != 0)
-			return rc;
-		if (passed)
+	while (rc == 0 && s->nahead < s->ahead_max && !sender_stopped(s)) {
+		rc = take_probe(s, &passed, e);
+		if (rc != 0 || passed)
 			continue;
-		l = free_leaf(s);
-		leaf_init(l, s->b, volume, index);
-		s->ahead[s->nahead++] = l;
-		if (index < s->b->volume[volume].parent_nleaves) {
-			rc = ask_parent(s, l, e);
-			if (rc != 0)
-				return rc;
-		}
+		if (!cursor_next(&s->b->cursor, &volume, &index, &back))
+			break;
+		/* What came back could not be taken unread. */
+		if (!back)
+			rc = pass_trusted(s, volume, index, &passed, e);
+		if (rc == 0 && !passed)
+			rc = pass_holes(s, volume, index, &passed, e);
+		if (rc == 0 && !passed)
+			rc = add_ahead(s, volume, index, NULL, e);
 	}
-	return lane_flush(sender_lane(s), e);
+	return rc != 0 ? rc : lane_flush(sender_lane(s), e);
 }
 
 /* The next leaf to work on, or none for now. */
@@ -168,6 +216,46 @@ ask(struct sender *s, struct window *w, struct err *e)
 	return rc != 0 ? rc : lane_flush(sender_lane(s), e);
 }
 
+/* Compare what is to be compared of the leaf in work, which then is done. */
+static int
+probe(struct sender *s, uint8_t *data, struct err *e)
+{
+	struct leaf *l = s->cur;
+	uint64_t nread;
+	int rc;
+
+	s->cur = NULL;
+	l->used = false;
+	if (l->parent_state == PARENT_NONE) {
+		/* It was taken, but cannot be told: it is damaged. */
+		trust_lose(&s->b->trust, TRUST_GONE, l->volume, l->first);
+		return 0;
+	}
+	rc = leaf_probe(s->b, l, s->hasher, data, &nread, e);
+	counters_add(&s->job->count.read, nread);
+	return rc;
+}
+
+/* The next leaf to be sent, when its parent's is known; or none for now. */
+static int
+find_work(struct sender *s, uint8_t *data, struct err *e)
+{
+	int rc = 0;
+
+	while (rc == 0 && !sender_stopped(s)) {
+		if (s->cur == NULL)
+			rc = next_leaf(s, e);
+		if (rc != 0 || s->cur == NULL)
+			break;
+		while (rc == 0 && s->cur->parent_state == PARENT_ASKED)
+			rc = sender_pump(s, e);
+		if (rc != 0 || !s->cur->probe)
+			break;
+		rc = probe(s, data, e);
+	}
+	return rc;
+}
+
 /* Read and hash the next window of work, if there is any. */
 static int
 fill(struct sender *s, struct window *w, struct err *e)
@@ -176,16 +264,9 @@ fill(struct sender *s, struct window *w, struct err *e)
 	int rc;
 
 	memset(&w->have, 0, sizeof(w->have));
-	if (s->cur == NULL) {
-		rc = next_leaf(s, e);
-		if (rc != 0 || s->cur == NULL)
-			return rc;
-	}
-	while (s->cur->parent_state == PARENT_ASKED) {
-		rc = sender_pump(s, e);
-		if (rc != 0)
-			return rc;
-	}
+	rc = find_work(s, w->data, e);
+	if (rc != 0 || s->cur == NULL || sender_stopped(s))
+		return rc;
 	rc = window_fill(w, s->b, s->cur, s->hasher, &nread, e);
 	if (rc != 0)
 		return rc;
@@ -358,13 +439,21 @@ drain(struct sender *s, struct err *e)
 	return rc;
 }
 
+/* Another lane may still find leaves that are to be compared. */
+static bool
+all_done(struct sender *s)
+{
+	return s->nredo == 0 && s->nahead == 0 && !cursor_left(&s->b->cursor) &&
+	    !probes_wait(&s->b->probes);
+}
+
 static int
 work(struct sender *s, struct err *e)
 {
 	unsigned turn = 0;
 	int rc = 0;
 
-	while (!job_stopped(s->job)) {
+	while (!sender_stopped(s)) {
 		struct window *w = &s->window[turn];
 		struct window *other = &s->window[1 - turn];
 		bool idle = other->leaf == NULL;
@@ -374,13 +463,16 @@ work(struct sender *s, struct err *e)
 			rc = settle(s, other, e);
 		if (rc == 0 && idle && w->leaf == NULL) {
 			rc = drain(s, e);
-			if (rc == 0 && s->nredo == 0)
+			if (rc == 0 && all_done(s))
 				break;
 		}
 		if (rc != 0)
 			break;
 		turn = 1 - turn;
 	}
+	/* The lane ends in peace: the job goes on with another. */
+	while (rc == 0 && s->hot.n > 0 && !job_stopped(s->job))
+		rc = sender_pump(s, e);
 	count_traffic(s);
 	return rc;
 }

@@ -13,8 +13,8 @@ leaf_span(const struct backup *b)
 }
 
 /* Damage of the source is not damage of the store: another exit code. */
-static int
-source_failed(const struct backup_volume *v, int rc, struct err *e)
+int
+leaf_source_failed(const struct backup_volume *v, int rc, struct err *e)
 {
 	if (rc == ERR_CORRUPT)
 		rc = ERR_INVAL;
@@ -34,7 +34,7 @@ leaf_hole_run(const struct backup *b, unsigned volume, uint64_t leaf,
 	*n = 0;
 	rc = source_map(v->source, off, &len, &hole, e);
 	if (rc != 0)
-		return source_failed(v, rc, e);
+		return leaf_source_failed(v, rc, e);
 	if (!hole)
 		return 0;
 	if (len >= v->source->size - off)
@@ -53,9 +53,8 @@ leaf_bytes(const struct backup *b, unsigned volume, uint64_t leaf, uint64_t n)
 	return n == 0 ? 0 : (to < size ? to : size) - from;
 }
 
-/* The first run that ends behind ${slice}. */
-static size_t
-find_run(const struct backup_volume *v, uint64_t slice)
+const struct slice_run *
+leaf_damaged_run(const struct backup_volume *v, uint64_t slice)
 {
 	size_t from = 0, to = v->ndamaged;
 
@@ -67,14 +66,15 @@ find_run(const struct backup_volume *v, uint64_t slice)
 		else
 			from = mid + 1;
 	}
-	return from;
+	return from < v->ndamaged ? &v->damaged[from] : NULL;
 }
 
 static void
 mark_damaged(struct leaf *l, const struct backup_volume *v)
 {
-	for (size_t i = find_run(v, l->first); i < v->ndamaged; i++) {
-		const struct slice_run *r = &v->damaged[i];
+	const struct slice_run *r = leaf_damaged_run(v, l->first);
+
+	for (; r != NULL && r < v->damaged + v->ndamaged; r++) {
 		uint64_t from = r->first > l->first ? r->first - l->first : 0;
 		uint64_t to = r->first + r->n - l->first;
 
@@ -112,34 +112,38 @@ window_slice_len(const struct window *w, const struct backup *b, unsigned i)
 	    v->source->size, b->chunk_size, w->leaf->first + w->at + i);
 }
 
-/* Which slices lie in holes whole; the others have to be read. */
+/* Which slices lie in holes whole; nobody asks about those of ${clean}. */
 static int
-map_holes(
-    const struct window *w, const struct backup *b, bool *skip, struct err *e)
+map_holes(const struct window *w, const struct backup *b, const bool *clean,
+    bool *hole, struct err *e)
 {
 	const struct backup_volume *v = &b->volume[w->leaf->volume];
 	uint64_t cs = b->chunk_size, size = v->source->size;
 	uint64_t start = (w->leaf->first + w->at) * cs;
 	uint64_t end = start + w->n * cs, off = start, len, from, to;
-	bool hole;
+	bool is_hole;
 	int rc;
 
 	if (end > size)
 		end = size;
-	memset(skip, 0, NODE_FANOUT * sizeof(*skip));
+	memset(hole, 0, NODE_FANOUT * sizeof(*hole));
 	for (; off < end; off += len) {
-		rc = source_map(v->source, off, &len, &hole, e);
+		if (clean[(off - start) / cs]) {
+			len = cs - (off - start) % cs;
+			continue;
+		}
+		rc = source_map(v->source, off, &len, &is_hole, e);
 		if (rc != 0)
 			return rc;
 		assert(len > 0);
 		if (len > end - off)
 			len = end - off;
-		if (!hole)
+		if (!is_hole)
 			continue;
 		from = (off - start + cs - 1) / cs;
 		to = off + len == size ? w->n : (off + len - start) / cs;
 		for (; from < to; from++)
-			skip[from] = true;
+			hole[from] = !clean[from];
 	}
 	return 0;
 }
@@ -224,13 +228,28 @@ complete(struct window *w, const struct backup *b, struct hasher *h)
 	    l->parent_state == PARENT_KNOWN && id_equal(&l->id, &l->parent_id);
 }
 
+/* Which slices are to be read (not ${skip}), and how the others are known. */
+static int
+map_window(const struct window *w, const struct backup *b, bool *skip,
+    bool *clean, bool *sampled, struct err *e)
+{
+	int rc;
+
+	rc = trust_slices(b, w->leaf, w->at, w->n, clean, sampled, e);
+	if (rc == 0)
+		rc = map_holes(w, b, clean, skip, e);
+	for (unsigned i = 0; rc == 0 && i < w->n; i++)
+		skip[i] = skip[i] || clean[i];
+	return rc;
+}
+
 int
-window_fill(struct window *w, const struct backup *b, struct leaf *l,
+window_fill(struct window *w, struct backup *b, struct leaf *l,
     struct hasher *h, uint64_t *nread, struct err *e)
 {
 	unsigned most = BACKUP_WINDOW / b->chunk_size;
 	unsigned piece = b->chunk_size < PIECE ? PIECE / b->chunk_size : 1;
-	bool skip[NODE_FANOUT];
+	bool skip[NODE_FANOUT], clean[NODE_FANOUT], sampled[NODE_FANOUT];
 	int rc;
 
 	w->leaf = l;
@@ -241,27 +260,63 @@ window_fill(struct window *w, const struct backup *b, struct leaf *l,
 	w->waiting = false;
 	w->nask = 0;
 	*nread = 0;
-	rc = map_holes(w, b, skip, e);
+	rc = map_window(w, b, skip, clean, sampled, e);
 	for (unsigned i = 0; rc == 0 && i < w->n; i++) {
 		const uint8_t *data = w->data + (size_t)i * b->chunk_size;
 		uint32_t len = window_slice_len(w, b, i);
 		struct id *id = &l->node.child[w->at + i];
+		const struct id *was = &l->parent.child[w->at + i];
 
 		if (i % piece == 0)
 			rc = read_slices(w, b, skip, i,
 			    i + piece < w->n ? i + piece : w->n, nread, e);
 		if (rc != 0)
 			break;
-		if (!skip[i] && !bytes_zero(data, len))
+		if (clean[i])
+			*id = *was;
+		else if (!skip[i] && !bytes_zero(data, len))
 			hasher_chunk(h, data, len, id);
+		if (sampled[i] && !id_equal(id, was))
+			trust_lose(&b->trust, TRUST_CONDEMNED, l->volume,
+			    l->first + w->at + i);
 		w->kind[i] = (uint8_t)find_kind(l, w->at + i);
 		if (w->kind[i] == SLICE_ASK)
 			w->nask++;
 	}
 	if (rc != 0)
-		return source_failed(&b->volume[l->volume], rc, e);
+		return leaf_source_failed(&b->volume[l->volume], rc, e);
 	l->nfilled += w->n;
 	if (w->last)
 		complete(w, b, h);
+	return 0;
+}
+
+int
+leaf_probe(struct backup *b, const struct leaf *l, struct hasher *h,
+    uint8_t *data, uint64_t *nread, struct err *e)
+{
+	const struct backup_volume *v = &b->volume[l->volume];
+	int rc;
+
+	*nread = 0;
+	for (unsigned i = 0; i < l->n && !trust_is_lost(&b->trust); i++) {
+		uint64_t slice = l->first + i;
+		uint32_t len = chunk_len(v->source->size, b->chunk_size, slice);
+		struct id id = { { 0 } };
+
+		if ((l->sample[i / 8] & 1u << i % 8) == 0 ||
+		    id_is_hole(&l->parent.child[i]))
+			continue;
+		rc =
+		    source_read(v->source, data, len, slice * b->chunk_size, e);
+		if (rc != 0)
+			return leaf_source_failed(v, rc, e);
+		*nread += len;
+		if (!bytes_zero(data, len))
+			hasher_chunk(h, data, len, &id);
+		if (!id_equal(&id, &l->parent.child[i]))
+			trust_lose(
+			    &b->trust, TRUST_CONDEMNED, l->volume, slice);
+	}
 	return 0;
 }

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/pipeline/backup.h"
+#include "agent/pipeline/backup_trust.h"
 #include "agent/pipeline/cursor.h"
 #include "agent/pipeline/effort.h"
 #include "agent/pipeline/job.h"
@@ -23,19 +25,34 @@ struct slice_run {
 /* All set before the lanes start, but for what trees do themselves. */
 struct backup_volume {
 	const char *name;
+	const char *kind;
 	struct source *source;
 	uint64_t nslices;
 	struct tree *tree;
+	bool has_parent;
+	uint64_t parent_size;
+	struct id parent_root;
 	uint64_t parent_nleaves;   /* 0: no parent to compare with */
 	struct slice_run *damaged; /* of the parent: in order, apart */
 	size_t ndamaged;
+	/* Of the parent's size, and what the source knows to be clean is as in
+	 * the parent, which is there. */
+	bool trusted;
 };
 
 struct backup {
 	struct job job;
 	struct cursor cursor;
+	struct probes probes;
+	struct trust trust;
 	uint32_t chunk_size;
 	struct effort effort;
+	const struct backup_options *options; /* main thread only, as below */
+	bool prepared;
+	bool sent;
+	bool began;
+	bool has_parent;
+	char checkpoint[MANIFEST_CHECKPOINT_MAX + 1]; /* the parent's, or "" */
 	unsigned nvolumes;
 	struct backup_volume volume[MANIFEST_VOLUMES_MAX];
 };
@@ -58,6 +75,8 @@ struct leaf {
 	bool any_damaged;
 	uint8_t damaged[NODE_FANOUT / 8]; /* in the store: ask, though the
 					     parent has the same */
+	bool probe; /* it was taken unread: only compare ${sample} */
+	uint8_t sample[NODE_FANOUT / 8];
 	enum parent_state parent_state;
 	struct node parent; /* what is at its place in the parent */
 	struct id parent_id;
@@ -96,17 +115,33 @@ int leaf_hole_run(const struct backup *b, unsigned volume, uint64_t leaf,
 uint64_t leaf_bytes(
     const struct backup *b, unsigned volume, uint64_t leaf, uint64_t n);
 
+/** leaf_source_failed(v, rc, e): what a failure of its source means. */
+int leaf_source_failed(const struct backup_volume *v, int rc, struct err *e);
+
+/** leaf_damaged_run(v, slice): the first damaged run that ends behind
+ * ${slice}, or NULL. */
+const struct slice_run *leaf_damaged_run(
+    const struct backup_volume *v, uint64_t slice);
+
 /** leaf_init(l, b, volume, index): a leaf without a parent. */
 void leaf_init(
     struct leaf *l, const struct backup *b, unsigned volume, uint64_t index);
 
 /**
  * window_fill(w, b, l, h, &nread, e): read the next part of ${l} into ${w},
- * hash it, tell the kinds of its slices; with the last part, l->node and
- * l->id are complete.  As source_read; never ERR_CORRUPT.
+ * but for what is trusted; hash it, tell the kinds of its slices; with the last
+ * part, l->node and l->id are complete.  Where it finds that nothing was to be
+ * trusted, b->trust is lost.  As source_read; never ERR_CORRUPT.
  */
-int window_fill(struct window *w, const struct backup *b, struct leaf *l,
+int window_fill(struct window *w, struct backup *b, struct leaf *l,
     struct hasher *h, uint64_t *nread, struct err *e);
+
+/**
+ * leaf_probe(b, l, h, data, &nread, e): compare the sampled slices of ${l},
+ * whose parent is known; ${data} has room for a chunk.  As window_fill.
+ */
+int leaf_probe(struct backup *b, const struct leaf *l, struct hasher *h,
+    uint8_t *data, uint64_t *nread, struct err *e);
 
 /** window_slice_len(w, b, i): bytes of its slice ${i}. */
 uint32_t window_slice_len(

@@ -33,11 +33,15 @@ struct sender {
 	struct leaf *ahead[AHEAD_MAX]; /* oldest first */
 	unsigned nahead;
 	unsigned ahead_max;
-	bool exhausted; /* the cursor is */
 	struct leaf *cur;
 	struct window window[2];
 	struct redo redo[HOT_MAX + 2]; /* from each node under way */
 	unsigned nredo;
+	/* The parent's node that was told last: runs lie side by side. */
+	bool has_told;
+	unsigned told_volume;
+	uint64_t told_index;
+	struct node told;
 };
 
 static inline struct lane *
@@ -45,6 +49,33 @@ sender_lane(const struct sender *s)
 {
 	return s->hot.lane;
 }
+
+/* Nothing new is to be begun: the job ends, or begins anew. */
+static inline bool
+sender_stopped(const struct sender *s)
+{
+	return job_stopped(s->job) || trust_is_lost(&s->b->trust);
+}
+
+/**
+ * sender_trust(s, volume, first, n, e): take leaves of the parent unread, as
+ * the largest subtrees that they make, and see to it that some slices are
+ * compared.  What the lane says.
+ * sender_told(s, a, f, e): an answer that it needs.  The peer's error.
+ */
+int sender_trust(struct sender *s, unsigned volume, uint64_t first, uint64_t n,
+    struct err *e);
+int sender_told(struct sender *s, const struct hot_ask *a,
+    const struct frame *f, struct err *e);
+
+/** sender_open_probe(s, p, e): find the leaves below that have slices to be
+ * compared.  What the lane says. */
+int sender_open_probe(struct sender *s, const struct probe *p, struct err *e);
+
+/** sender_node_failed(s, volume, level, index, e): where it is, for a person.
+ * Returns the code. */
+int sender_node_failed(struct sender *s, unsigned volume, unsigned level,
+    uint64_t index, struct err *e);
 
 /** sender_node(s, volume, index, n, attempt, e): send a node; there is room
  * for the question.  What the lane says. */

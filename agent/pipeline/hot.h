@@ -23,6 +23,7 @@ struct hot_ask {
 	unsigned attempt;
 	bool tail;
 	uint64_t index;
+	uint32_t first;
 	uint32_t n;
 	struct id id;
 	void *ptr;

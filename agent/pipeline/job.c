@@ -13,7 +13,7 @@
 #include "proto/base/json.h"
 #include "proto/base/log.h"
 
-enum { TELL_EVERY_MS = 1000, FINISH_MS = 10000 };
+enum { TELL_EVERY_MS = 1000, FINISH_MS = 10000, WATCH_EVERY_MS = 100 };
 
 /* What a lane's thread is started with. */
 struct start {
@@ -31,6 +31,9 @@ job_open(struct job *j, const struct job_options *o, struct err *e)
 	j->url = o->url;
 	j->id = o->id;
 	j->nlanes = o->lanes;
+	j->stall_ms = (uint64_t)o->stall_timeout_s * 1000;
+	j->watch = o->watch;
+	j->watch_arg = o->watch_arg;
 	rc = remote_open(o->url, o->id, &j->control, e);
 	if (rc != 0)
 		return rc;
@@ -138,9 +141,13 @@ lane_run(struct start *s, struct err *e)
 	bool stopped;
 	int rc;
 
+	/* A lane that cannot connect waits like any other. */
+	atomic_fetch_add(&j->meter.waiting, 1);
 	rc = remote_open(j->url, j->id, &l->remote, e);
+	atomic_fetch_sub(&j->meter.waiting, 1);
 	if (rc != 0)
 		return turned_away(j, rc, e);
+	lane_measure(l->remote.lane, &j->meter);
 	pthread_mutex_lock(&j->mu);
 	stopped = job_stopped(j);
 	l->open = !stopped;
@@ -223,27 +230,70 @@ running(struct job *j)
 	return r;
 }
 
+/* What the main thread looks at, and when it did last. */
+struct watcher {
+	uint64_t told_ms;
+	uint64_t watched_ms;
+	uint64_t moved; /* over all lanes, at ${moved_ms} */
+	uint64_t moved_ms;
+};
+
+static int
+check_stall(struct job *j, struct watcher *w, struct err *e)
+{
+	uint64_t moved = atomic_load(&j->meter.moved), now = now_ms();
+
+	if (moved != w->moved || atomic_load(&j->meter.waiting) == 0) {
+		w->moved = moved;
+		w->moved_ms = now;
+	}
+	if (j->stall_ms == 0 || now - w->moved_ms < j->stall_ms)
+		return 0;
+	return err_set(e, ERR_TIMEOUT,
+	    "%s: no byte has moved over any connection for %llu s: the "
+	    "repository or the network to it is stuck",
+	    lane_peer(j->control.lane),
+	    (unsigned long long)(j->stall_ms / 1000));
+}
+
+static int
+look(struct job *j, struct watcher *w, struct err *e)
+{
+	int rc;
+
+	if (interrupt_pending())
+		return err_set(e, ERR_CLOSED, "stopped by a signal");
+	rc = check_stall(j, w, e);
+	if (rc == 0 && j->watch != NULL &&
+	    now_ms() - w->watched_ms >= WATCH_EVERY_MS) {
+		w->watched_ms = now_ms();
+		rc = j->watch(j->watch_arg, e);
+	}
+	return rc != 0 ? rc : tell(j, &w->told_ms, e);
+}
+
 static void
 watch(struct job *j, struct progress *p)
 {
 	struct pollfd fds[2] = { { .fd = j->event_fd, .events = POLLIN },
 		{ .fd = interrupt_fd(), .events = POLLIN } };
-	uint64_t told_ms = now_ms(), events;
+	struct watcher w = { .told_ms = now_ms(),
+		.moved = atomic_load(&j->meter.moved),
+		.moved_ms = now_ms() };
 	struct err e = { 0 };
 	bool failed = false;
+	uint64_t events;
 	int rc;
 
 	while (running(j)) {
-		if (poll(fds, 2, PROGRESS_TICK_MS) > 0 &&
+		if (poll(fds, 2, WATCH_EVERY_MS) > 0 &&
 		    read(j->event_fd, &events, sizeof(events)) == -1 &&
 		    errno != EAGAIN)
 			log_sys("eventfd");
 		progress_tick(p);
 		if (failed)
 			continue;
-		rc = interrupt_pending()
-		    ? err_set(&e, ERR_CLOSED, "stopped by a signal")
-		    : tell(j, &told_ms, &e);
+		rc = look(j, &w, &e);
 		if (rc != 0) {
 			fail(j, &e);
 			failed = true;
@@ -262,6 +312,9 @@ job_run(struct job *j, const char *what, bool quiet, job_work *work, void *arg,
 	unsigned n;
 	int rc;
 
+	j->failed = false;
+	j->nserved = 0;
+	atomic_store(&j->stop, false);
 	progress_init(&p, what, quiet, &j->count);
 	for (n = 0; n < j->nlanes; n++) {
 		start[n] = (struct start){ &j->lane[n], work, arg };

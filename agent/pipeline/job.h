@@ -22,6 +22,10 @@ enum { JOB_LANES_MAX = 64, JOB_LANES_DEFAULT = 4, JOB_TOKEN_MAX = 128 };
 
 struct job;
 
+/* Something else to look at while lanes run: what it returns but 0 ends the
+ * job. */
+typedef int job_watch(void *arg, struct err *e);
+
 struct job_lane {
 	struct job *job; /* set before start, as is the next */
 	pthread_t thread;
@@ -42,8 +46,13 @@ struct job {
 	uint64_t started_ms;
 	int event_fd; /* written when a lane ends or the job fails */
 
+	uint64_t stall_ms; /* 0: nobody minds */
+	job_watch *watch;  /* or NULL */
+	void *watch_arg;
+
 	struct counters count;
 	struct rate rate;
+	struct lane_meter meter; /* of the data lanes */
 	atomic_bool stop;
 
 	pthread_mutex_t mu;
@@ -61,6 +70,11 @@ struct job_options {
 	unsigned lanes;
 	uint64_t bwlimit; /* bytes a second; 0: none */
 	int wait_ms;      /* for a lock on the VM; 0: not, -1: for ever */
+	/* So long no byte over any data lane, though one wants to send or to
+	 * receive: ERR_TIMEOUT.  0: only LANE_STALL_MS counts. */
+	unsigned stall_timeout_s;
+	job_watch *watch; /* about 10 times a second, by the main thread */
+	void *watch_arg;
 };
 
 /** job_open(j, o, e): connect the control lane, and from here on take signals
@@ -77,7 +91,8 @@ int job_begun(struct job *j, const json_t *answer, struct err *e);
 typedef int job_work(struct job_lane *l, void *arg, struct err *e);
 
 /** job_run(j, what, quiet, work, arg, e): until all lanes are done.  ${what}
- * stands before the bar.  0 or the first failure. */
+ * stands before the bar.  0 or the first failure.  May be called again: the
+ * lanes then attach anew. */
 int job_run(struct job *j, const char *what, bool quiet, job_work *work,
     void *arg, struct err *e);
 

@@ -149,7 +149,7 @@ remote_poll(struct remote *r, struct err *e)
 static int
 read_hello(struct remote *r, const json_t *j, struct err *e)
 {
-	const char *hash, *program = "?", *key = "";
+	const char *hash, *program = "?", *key = "", *uuid = "";
 	uint64_t version, chunk_size;
 	int rc;
 
@@ -162,6 +162,8 @@ read_hello(struct remote *r, const json_t *j, struct err *e)
 		rc = json_get_str(j, "hash", &hash, e);
 	if (rc == 0)
 		rc = json_opt_str(j, "key", &key, e);
+	if (rc == 0)
+		rc = json_opt_str(j, "uuid", &uuid, e);
 	if (rc != 0)
 		return rc;
 	if (version != PROTOCOL_VERSION)
@@ -179,6 +181,7 @@ read_hello(struct remote *r, const json_t *j, struct err *e)
 		    (unsigned long long)chunk_size);
 	r->chunk_size = (uint32_t)chunk_size;
 	strncpy(r->key, key, sizeof(r->key) - 1);
+	strncpy(r->uuid, uuid, sizeof(r->uuid) - 1);
 	return 0;
 }
 

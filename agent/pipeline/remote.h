@@ -20,13 +20,15 @@ enum {
 	REMOTE_CALL_MS = 120000,
 	/* All that was sent before must be on the NAS's disks first. */
 	REMOTE_COMMIT_MS = 1200000,
-	REMOTE_NAME_MAX = 64
+	REMOTE_NAME_MAX = 64,
+	REMOTE_UUID_LEN = 32
 };
 
 struct remote {
 	struct lane *lane;
 	uint32_t chunk_size;           /* of the repository */
 	char key[REMOTE_NAME_MAX + 1]; /* what our key is called there */
+	char uuid[REMOTE_UUID_LEN + 1]; /* of the repository, hex digits */
 	uint32_t request;              /* of the last call */
 	uint32_t posted;               /* unanswered remote_post, or 0 */
 };

@@ -92,6 +92,18 @@ tree_nleaves(const struct tree *t)
 	return nnodes(t, 0);
 }
 
+unsigned
+tree_root_level(const struct tree *t)
+{
+	return t->root_level;
+}
+
+uint64_t
+tree_nnodes(const struct tree *t, unsigned level)
+{
+	return nnodes(t, level);
+}
+
 /* Where the pointer to node ${index} is; it is made if it is not there. */
 static struct open_node **
 find_open(struct tree *t, unsigned level, uint64_t index)
@@ -196,15 +208,22 @@ add_holes(struct tree *t, unsigned level, uint64_t first, uint64_t n)
 }
 
 void
-tree_add_leaf(struct tree *t, uint64_t index, const struct id *id, bool tail)
+tree_add_subtree(struct tree *t, unsigned level, uint64_t index,
+    const struct id *id, bool tail)
 {
 	pthread_mutex_lock(&t->mu);
 	if (tail) {
-		assert(t->short_tail && index == nnodes(t, 0) - 1);
+		assert(t->short_tail && index == nnodes(t, level) - 1);
 		t->tail = true;
 	}
-	add(t, 0, index, id);
+	add(t, level, index, id);
 	pthread_mutex_unlock(&t->mu);
+}
+
+void
+tree_add_leaf(struct tree *t, uint64_t index, const struct id *id, bool tail)
+{
+	tree_add_subtree(t, 0, index, id, tail);
 }
 
 void

@@ -36,6 +36,9 @@ uint64_t tree_nleaves(const struct tree *t);
  * hole.  ${tail}: it holds the volume's short last slice.  Each leaf once.
  * tree_add_holes(t, first, n): ${n} leaves are holes.
  * tree_add_node(t, level, index, id): a node that was taken is in the store.
+ * tree_add_subtree(t, level, index, id, tail): the store has all that is below
+ * node ${index} of ${level}, which is ${id} (may be a hole); nothing of it was
+ * or will be told.
  * Any thread.
  */
 void tree_add_leaf(
@@ -43,6 +46,14 @@ void tree_add_leaf(
 void tree_add_holes(struct tree *t, uint64_t first, uint64_t n);
 void tree_add_node(
     struct tree *t, unsigned level, uint64_t index, const struct id *id);
+void tree_add_subtree(struct tree *t, unsigned level, uint64_t index,
+    const struct id *id, bool tail);
+
+/** tree_root_level(t): of a volume that is not empty. */
+unsigned tree_root_level(const struct tree *t);
+
+/** tree_nnodes(t, level): how many nodes that level has. */
+uint64_t tree_nnodes(const struct tree *t, unsigned level);
 
 /** tree_take(t, out): a node that is ready, each once.  False: none is. */
 bool tree_take(struct tree *t, struct tree_ready *out);

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/pipeline/backup_begin.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "proto/base/json.h"
+
+static int
+take_checkpoint(struct backup *b, const json_t *parent, struct err *e)
+{
+	const char *tag = "";
+	int rc = json_opt_str(parent, "checkpoint", &tag, e);
+
+	if (rc == 0 && strlen(tag) >= sizeof(b->checkpoint))
+		rc = err_set(e, ERR_PROTO, "\"checkpoint\" is too long");
+	if (rc == 0)
+		memcpy(b->checkpoint, tag, strlen(tag) + 1);
+	return rc;
+}
+
+int
+backup_prepare(struct backup *b, struct err *e)
+{
+	const struct backup_options *o = b->options;
+	json_t *ask = remote_op("prepare"), *answer, *parent;
+	int rc;
+
+	json_set_str(ask, "vm", o->vm);
+	json_set_bool(ask, "full", o->full);
+	remote_ask_wait(ask, o->job.wait_ms);
+	rc = remote_call(&b->job.control, ask,
+	    remote_wait_ms(REMOTE_CALL_MS, o->job.wait_ms), &answer, e);
+	if (rc == ERR_UNSUP)
+		return 0;
+	if (rc != 0)
+		return rc;
+	b->prepared = true;
+	if (json_object_get(answer, "parent") != NULL) {
+		rc = json_get_object(answer, "parent", &parent, e);
+		if (rc == 0)
+			rc = take_checkpoint(b, parent, e);
+		if (rc != 0)
+			err_prefix(e, "%s", lane_peer(b->job.control.lane));
+	}
+	json_decref(answer);
+	return rc;
+}
+
+static json_t *
+begin_ask(
+    const struct backup *b, const char *consistency, const char *checkpoint)
+{
+	const struct backup_options *o = b->options;
+	json_t *ask = remote_op("begin"), *volumes = json_array();
+	char text[TIME_TEXT_LEN + 1];
+
+	for (unsigned i = 0; i < b->nvolumes; i++) {
+		const struct backup_volume *v = &b->volume[i];
+		json_t *j = json_object();
+
+		json_set_str(j, "name", v->name);
+		json_set_str(j, "kind", v->kind);
+		json_set_u64(j, "size", v->source->size);
+		json_set_str(j, "format", v->source->format);
+		json_set_u64(j, "cluster_size", v->source->cluster_size);
+		json_array_append_new(volumes, j);
+	}
+	json_set_str(ask, "vm", o->vm);
+	json_object_set_new(ask, "volumes", volumes);
+	json_set_str(ask, "agent_time", time_print((uint64_t)time(NULL), text));
+	json_set_str(ask, "consistency", consistency);
+	if (checkpoint != NULL)
+		json_set_str(ask, "checkpoint", checkpoint);
+	json_set_bool(ask, "full", o->full);
+	remote_ask_wait(ask, o->job.wait_ms);
+	return ask;
+}
+
+/* Slices that the store has no sound copy of any more. */
+static int
+read_damaged(struct backup_volume *v, const json_t *list, struct err *e)
+{
+	uint64_t end = 0;
+	const json_t *j;
+	size_t i;
+
+	if (list == NULL)
+		return 0;
+	v->damaged = xcalloc(json_array_size(list), sizeof(*v->damaged));
+	json_array_foreach(list, i, j)
+	{
+		json_int_t first = json_integer_value(json_array_get(j, 0));
+		json_int_t n = json_integer_value(json_array_get(j, 1));
+		struct slice_run *r = &v->damaged[i];
+
+		if (first < 0 || n <= 0 || (uint64_t)first < end ||
+		    (uint64_t)first > VOLUME_SIZE_MAX ||
+		    (uint64_t)n > VOLUME_SIZE_MAX)
+			return err_set(
+			    e, ERR_PROTO, "\"damaged\" holds no runs in order");
+		r->first = (uint64_t)first;
+		r->n = (uint64_t)n;
+		end = r->first + r->n;
+		v->ndamaged++;
+	}
+	return 0;
+}
+
+static int
+read_volume(
+    const struct backup *b, struct backup_volume *v, json_t *j, struct err *e)
+{
+	uint64_t n;
+	int rc;
+
+	rc = json_get_u64(j, "size", &v->parent_size, e);
+	if (rc == 0)
+		rc = json_get_hex(j, "root", v->parent_root.b, ID_LEN, e);
+	if (rc == 0)
+		rc = read_damaged(v, json_object_get(j, "damaged"), e);
+	if (rc != 0)
+		return rc;
+	v->has_parent = true;
+	if (id_is_hole(&v->parent_root))
+		return 0;
+	n = chunk_nslices(v->parent_size, b->chunk_size);
+	v->parent_nleaves = n / NODE_FANOUT + (n % NODE_FANOUT != 0);
+	return 0;
+}
+
+/* What to compare each volume with, and which of them to trust. */
+static int
+read_parent(struct backup *b, const json_t *answer, const char *since_used,
+    struct err *e)
+{
+	json_t *parent, *volumes;
+	bool trusted;
+	int rc;
+
+	b->checkpoint[0] = 0;
+	if (json_object_get(answer, "parent") == NULL)
+		return 0;
+	rc = json_get_object(answer, "parent", &parent, e);
+	if (rc == 0)
+		rc = json_get_array(parent, "volumes", &volumes, e);
+	if (rc == 0 && json_array_size(volumes) != b->nvolumes)
+		rc = err_set(e, ERR_PROTO, "a parent of other volumes");
+	if (rc == 0)
+		rc = take_checkpoint(b, parent, e);
+	if (rc != 0)
+		return rc;
+	b->has_parent = true;
+	trusted = since_used != NULL && since_used[0] != 0 &&
+	    strcmp(since_used, b->checkpoint) == 0;
+	for (unsigned i = 0; rc == 0 && i < b->nvolumes; i++) {
+		struct backup_volume *v = &b->volume[i];
+		json_t *j = json_array_get(volumes, i);
+
+		if (json_is_null(j))
+			continue;
+		rc = read_volume(b, v, j, e);
+		v->trusted = rc == 0 && trusted &&
+		    v->source->ops->clean != NULL &&
+		    v->parent_size == v->source->size;
+		b->trust.used |= v->trusted;
+	}
+	return rc;
+}
+
+int
+backup_begin(struct backup *b, const char *consistency, const char *checkpoint,
+    const char *since_used, struct err *e)
+{
+	int wait_ms = b->options->job.wait_ms;
+	json_t *answer;
+	int rc;
+
+	rc = remote_call(&b->job.control, begin_ask(b, consistency, checkpoint),
+	    remote_wait_ms(REMOTE_CALL_MS, wait_ms), &answer, e);
+	if (rc != 0)
+		return rc;
+	b->began = true;
+	rc = job_begun(&b->job, answer, e);
+	if (rc == 0) {
+		rc = read_parent(b, answer, since_used, e);
+		if (rc != 0)
+			err_prefix(e, "%s", lane_peer(b->job.control.lane));
+	}
+	json_decref(answer);
+	return rc;
+}
