@@ -161,6 +161,62 @@ still() {
 		fail "$1: what was never written is not as it was"
 }
 
+# vm_qmp NAME COMMAND [JSON-ARGUMENTS]: a line of JSON, by a monitor of the test's
+# own.
+vm_qmp() {
+	if [ -S "$dir/$1/mon.sock" ]; then
+		bounded "$live/qmp.py" "$dir/$1/mon.sock" "${@:2}"
+	else
+		lv_virsh qemu-monitor-command "$1" --return-value \
+			"{\"execute\": \"$2\", \"arguments\": ${3:-{\}}}"
+	fi
+}
+
+# vm_node NAME DISK: what QEMU calls the node of that disk (vda).
+vm_node() {
+	[ ! -S "$dir/$1/mon.sock" ] || {
+		echo "$2"
+		return
+	}
+	vm_qmp "$1" query-named-block-nodes '{"flat": true}' >"$dir/nodes.json"
+	json "$dir/nodes.json" "[n['node-name'] for n in reversed(j)
+		if n['node-name'].endswith('-format')][ord('${2#vd}') - 97]"
+}
+
+# vm_smear NAME DISK MIB OUT: reads the running disk as if it stood still; some
+# 500 numbers are written in between, so that slots.py must find OUT wanting.
+vm_smear() {
+	local name=$1 node half=$(($3 / 2)) out=$4 sock=$dir/$1/smear.sock uri
+
+	uri="nbd+unix:///smear?socket=$sock"
+	node=$(vm_node "$name" "$2")
+	{
+		vm_qmp "$name" nbd-server-start \
+			"{\"addr\": {\"type\": \"unix\", \"data\": {\"path\": \"$sock\"}}}" &&
+			vm_qmp "$name" block-export-add \
+				"{\"type\": \"nbd\", \"id\": \"smear\", \"node-name\": \"$node\", \"name\": \"smear\"}"
+	} >"$dir/smear.out" 2>&1 ||
+		fail "cannot export $2 of $name: $(cat "$dir/smear.out")"
+	qemu-img dd -f raw -O raw bs=1M count=$half if="$uri" of="$out.a" ||
+		fail "cannot read $2 of $name"
+	vm_advance "$name" 500
+	qemu-img dd -f raw -O raw bs=1M skip=$half count="$3" if="$uri" \
+		of="$out" || fail "cannot read $2 of $name"
+	cat "$out" >>"$out.a"
+	mv "$out.a" "$out"
+	vm_qmp "$name" nbd-server-stop >"$dir/smear.out" ||
+		fail "cannot stop the export of $2 of $name"
+}
+
+# must_smear MIB RAW: slots.py says that it is not a point in time.
+must_smear() {
+	if "$live/slots.py" "$1" "$2" >"$dir/slots.out" 2>"$dir/slots.err"; then
+		fail "slots.py takes a smear for a point in time: $2"
+	fi
+	grep -q 'not a point in time' "$dir/slots.err" ||
+		fail "slots.py: $(cat "$dir/slots.err")"
+}
+
 # --- plain QEMU
 #
 # ${dir}/NAME has qmp.sock (for the agent under test), mon.sock (the test's own),
@@ -217,9 +273,6 @@ vm_start() {
 
 vm_monitored() { [ -S "$dir/$1/mon.sock" ] || gone "${vm_pid[$1]}"; }
 
-# vm_qmp NAME COMMAND [ARGUMENTS] ...: by the test's own monitor.
-vm_qmp() { bounded "$live/qmp.py" "$dir/$1/mon.sock" "${@:2}"; }
-
 # vm_stop NAME [SIGNAL]
 vm_stop() {
 	local pid=${vm_pid[$1]}
@@ -231,38 +284,172 @@ vm_stop() {
 	vm_pid[$1]=
 }
 
-# vm_smear NAME NODE MIB OUT: reads the running disk as if it stood still; some
-# 500 numbers are written in between, so that slots.py must find OUT wanting.
-vm_smear() {
-	local sock=$dir/$1/smear.sock half=$(($3 / 2))
+# --- libvirt
+#
+# A daemon of its own for each test: a session libvirtd of user 65534 (nobody),
+# whose folders are all in ${dir}/lv, so that nothing of the system's is used or
+# changed.  Its QEMUs run as that user: files that they use, scratch files too,
+# are to be in ${lv_files}, which belongs to it.
+#
+#   lv_start [new=1]             ${LV_URI} is how to connect, for root too:
+#                                qemu+unix:///session?socket=PATH
+#   lv_domain NAME WORD...       defines and starts it; words as for vm_start;
+#                                vm_wait, vm_mark, vm_number ... go by its NAME
+#   lv_virsh WORD...             a virsh that is connected to it
+#   lv_halt NAME                 switches the domain off
+#   lv_stop                      ends the daemon and its guests
+LV_URI=
+lv_files=
+lv_user=65534
+lv_pid=
 
-	vm_qmp "$1" nbd-server-start \
-		"{\"addr\": {\"type\": \"unix\", \"data\": {\"path\": \"$sock\"}}}" \
-		block-export-add \
-		"{\"type\": \"nbd\", \"id\": \"smear\", \"node-name\": \"$2\", \"name\": \"smear\"}" \
-		>"$dir/smear.out" || fail "cannot export $2 of $1"
-	smear "nbd+unix:///smear?socket=$sock" "$1" "$half" "$4"
-	vm_qmp "$1" nbd-server-stop >"$dir/smear.out" ||
-		fail "cannot stop the export of $2 of $1"
+lv_answers() {
+	lv_virsh version >"$dir/lv.out" 2>&1 || gone "$lv_pid"
 }
 
-smear() {
-	qemu-img dd -f raw -O raw bs=1M count="$3" if="$1" of="$4.a" ||
-		fail "cannot read $1"
-	vm_advance "$2" 500
-	qemu-img dd -f raw -O raw bs=1M skip="$3" count=$(($3 * 2)) if="$1" \
-		of="$4.b" || fail "cannot read $1"
-	cat "$4.a" "$4.b" >"$4"
-	rm -f "$4.a" "$4.b"
+lv_start() {
+	local home=$dir/lv word
+	local -a run=(setpriv "--reuid=$lv_user" "--regid=$lv_user"
+		--clear-groups)
+
+	need libvirtd virsh
+	chmod 755 "$dir"
+	for word in "$@"; do
+		[ "$word" = new=1 ] || fail "lv_start: $word?"
+		new_room
+		run=(in_new_room "--userspec=$lv_user:$lv_user")
+	done
+	mkdir -p "$home"/{home,run,config/libvirt,cache,data,files}
+	lv_files=$home/files
+	LV_URI="qemu+unix:///session?socket=$home/run/libvirt/libvirt-sock"
+	export LIBVIRT_AUTOSTART=0 # a client never starts another daemon
+	printf '%s\n' 'log_level = 3' \
+		"log_outputs = \"3:file:$home/libvirtd.log\"" \
+		>"$home/config/libvirt/libvirtd.conf"
+	# Else it wants a virtlogd, and whatever of SELinux or AppArmor there is.
+	printf '%s\n' 'stdio_handler = "file"' 'security_driver = "none"' \
+		>"$home/config/libvirt/qemu.conf"
+	cp "$guest_kernel" "$guest_initrd" "$lv_files"
+	chown -R "$lv_user:$lv_user" "$home"
+	"${run[@]}" env -i HOME="$home/home" XDG_RUNTIME_DIR="$home/run" \
+		XDG_CONFIG_HOME="$home/config" XDG_CACHE_HOME="$home/cache" \
+		XDG_DATA_HOME="$home/data" LANG=C.UTF-8 TMPDIR=/tmp \
+		PATH=/usr/sbin:/usr/bin:/sbin:/bin LIBVIRT_AUTOSTART=0 \
+		libvirtd >"$home/libvirtd.out" 2>&1 &
+	lv_pid=$!
+	pids+=("$lv_pid")
+	wait_for 60 lv_answers
+	alive "$lv_pid" || fail "libvirtd: $(cat "$home"/libvirtd.{out,log})"
 }
 
-# must_smear MIB RAW: slots.py says that it is not a point in time.
-must_smear() {
-	if "$live/slots.py" "$1" "$2" >"$dir/slots.out" 2>"$dir/slots.err"; then
-		fail "slots.py takes a smear for a point in time: $2"
-	fi
-	grep -q 'not a point in time' "$dir/slots.err" ||
-		fail "slots.py: $(cat "$dir/slots.err")"
+lv_virsh() { bounded virsh -q -c "$LV_URI" "$@"; }
+
+lv_domain() {
+	local name=$1 home=$dir/$1 letter=97 disk n memory=
+
+	shift
+	vm_options "$@"
+	mkdir -p "$home"
+	: >"$home/serial"
+	chown -R "$lv_user:$lv_user" "$home"
+	vm_seen[$name]=0
+	[ -z "${vm_o[ram]:-}" ] ||
+		memory="<memoryBacking><source type='file'/><access mode='shared'/></memoryBacking>"
+	{
+		cat <<-XML
+			<domain type='qemu'>
+			<name>$name</name><memory unit='MiB'>${vm_o[mem]}</memory>
+			<vcpu>1</vcpu>$memory
+			<os><type arch='x86_64' machine='q35'>hvm</type>
+			<kernel>$lv_files/vmlinuz</kernel>
+			<initrd>$lv_files/initrd.img</initrd>
+			<cmdline>$vm_append</cmdline></os>
+			<features><acpi/></features>
+			<cpu mode='custom' match='exact'>
+			<model fallback='allow'>qemu64</model></cpu>
+			<on_reboot>destroy</on_reboot>${vm_o[top]:-}
+			<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+			<serial type='file'><source path='$home/serial'/>
+			<target port='0'/></serial>
+			<channel type='unix'>
+			<target type='virtio' name='org.qemu.guest_agent.0'/>
+			</channel><memballoon model='none'/>
+			<controller type='usb' model='none'/>${vm_o[devices]:-}
+		XML
+		for disk in "${vm_disks[@]}"; do
+			[[ $disk = *,* ]] || disk+=,qcow2
+			n=vd$(printf '%b' "\\x$(printf %x $letter)")
+			letter=$((letter + 1))
+			chown "$lv_user:$lv_user" "${disk%,*}"
+			cat <<-XML
+				<disk type='file' device='disk'>
+				<driver name='qemu' type='${disk##*,}' discard='unmap'/>
+				<source file='${disk%,*}'/>
+				<target dev='$n' bus='virtio'/></disk>
+			XML
+		done
+		echo "</devices></domain>"
+	} >"$home/domain.xml"
+	{
+		lv_virsh define "$home/domain.xml" && lv_virsh start "$name"
+	} >"$dir/lv.out" 2>&1 || fail "domain $name: $(cat "$dir/lv.out")"
+	vm_pid[$name]=$(cat "$dir/lv/run/libvirt/qemu/run/$name.pid")
 }
 
-lv_kill() { :; }
+lv_halt() {
+	lv_virsh destroy "$1" >"$dir/lv.out" 2>&1 ||
+		fail "cannot switch off $1: $(cat "$dir/lv.out")"
+	vm_pid[$1]=
+}
+
+lv_stop() {
+	lv_kill
+	kill "$lv_pid" 2>/dev/null
+	wait_for 20 gone "$lv_pid" || fail "libvirtd does not end"
+	wait "$lv_pid" 2>/dev/null
+	forget "$lv_pid"
+	lv_pid=
+}
+
+# Its guests are no children of the test's, and outlive their daemon.
+lv_kill() {
+	local file pid
+
+	for file in "$dir"/lv/run/libvirt/qemu/run/*.pid; do
+		[ -e "$file" ] || continue
+		[ "$(basename "$file")" != driver.pid ] || continue # the daemon
+		pid=$(cat "$file")
+		grep -aqsF "$dir/lv/" "/proc/$pid/cmdline" || continue # reused
+		kill -9 "$pid"
+		wait_for 10 gone "$pid"
+	done
+}
+
+# --- the newer room
+#
+# QEMU 10 and libvirt 11 of bookworm-backports, in a folder of their own that is
+# made once (a minute, 770 MiB).  What is mounted there is mounted in a mount
+# namespace of the process that enters it, and goes when that ends: so the folder
+# may be removed at any time.  It sees ${dir} under the same path.
+new_root=$live_cache/chroot
+
+new_room() {
+	need debootstrap chroot
+	timeout -k 10 900 "$live/newer.sh" "$new_root" >"$dir/newer.out" 2>&1 ||
+		fail "newer.sh: $(tail -n 20 "$dir/newer.out")"
+}
+
+# in_new_room [--userspec=U:G] COMMAND...: that command is the process which was
+# started, so that its id is the one to be ended by.
+in_new_room() {
+	local -a user=()
+
+	case $1 in
+	--userspec=*)
+		user=("$1")
+		shift
+		;;
+	esac
+	exec unshare -m --propagation private "$live/newer.sh" --enter \
+		"$new_root" "$dir" "$live_cache/guest" -- "${user[@]}" "$@"
+}
