@@ -231,7 +231,7 @@ guest_release(struct guest *g, const char *repo, const char *keep, char *what,
 	rc = rc != 0 ? rc : rc2;
 	files = mark_remove_files(g->mark);
 	if (files != 0)
-		found(&b, "scratch files");
+		found(&b, "files");
 	snprintf(what, len, "%s", b.len == 0 ? "" : buf_cstr(&b));
 	buf_fini(&b);
 	return rc;
