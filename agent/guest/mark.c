@@ -251,10 +251,10 @@ mark_remove_files(struct mark *m)
 	if (m->nfiles == 0)
 		return 0;
 	for (unsigned i = 0; i < m->nfiles; i++) {
-		if (unlink(m->file[i]) == 0)
+		if (remove(m->file[i]) == 0)
 			n++;
 		else if (errno != ENOENT)
-			log_sys("%s: unlink", m->file[i]);
+			log_sys("%s: remove", m->file[i]);
 		free(m->file[i]);
 	}
 	m->nfiles = 0;
