@@ -195,6 +195,82 @@ random_sizes_give_the_tree_of_the_naive_builder(void **state)
 		    rnd(2) == 0);
 }
 
+/* The id of each node of a level, the leaves' being level 0. */
+static struct id *
+level_ids(const struct model *m, unsigned want, uint64_t *count)
+{
+	struct id *ids = xcalloc(m->nleaves + 1, sizeof(*ids));
+	uint64_t n = m->nleaves;
+
+	memcpy(ids, m->leaf, n * sizeof(*ids));
+	for (unsigned level = 0; level < want; level++) {
+		uint64_t up = n / NODE_FANOUT + (n % NODE_FANOUT != 0);
+
+		for (uint64_t i = 0; i < up; i++) {
+			struct node node = { .level = (uint8_t)(level + 1) };
+			uint64_t left = n - i * NODE_FANOUT;
+
+			memcpy(node.child, ids + i * NODE_FANOUT,
+			    (left < NODE_FANOUT ? left : NODE_FANOUT) *
+				sizeof(*ids));
+			node_trim(&node);
+			node.tail = m->tail && i == up - 1;
+			ids[i] = node.n == 0 ? hole : node_id(&node);
+		}
+		n = up;
+	}
+	*count = n;
+	return ids;
+}
+
+/* Leaves one by one, and whole subtrees of any level, at random. */
+static void
+check_subtrees(uint64_t size)
+{
+	struct model m = make_model(size, rnd(101));
+	struct tree *t = tree_new(size, CS);
+	unsigned root_level = tree_root_level(t);
+	struct id *ids[NODE_LEVEL_MAX + 1], root;
+	uint64_t n[NODE_LEVEL_MAX + 1];
+
+	for (unsigned l = 0; l <= root_level; l++) {
+		ids[l] = level_ids(&m, l, &n[l]);
+		assert_int_equal(tree_nnodes(t, l), n[l]);
+	}
+	for (uint64_t at = 0; at < m.nleaves;) {
+		unsigned l = rnd(root_level + 1);
+		uint64_t each;
+
+		while (l > 0 && at % (node_span(l) / NODE_FANOUT) != 0)
+			l--;
+		each = node_span(l) / NODE_FANOUT;
+		/* The last one holds the short slice, at whatever level. */
+		tree_add_subtree(t, l, at / each, &ids[l][at / each],
+		    m.tail && at / each == n[l] - 1);
+		at += each;
+		if (rnd(3) == 0)
+			take_all(t);
+	}
+	take_all(t);
+	assert_true(tree_root(t, &root));
+	assert_memory_equal(&root, &m.root, ID_LEN);
+	assert_int_equal(tree_nopen(t), 0);
+	for (unsigned l = 0; l <= root_level; l++)
+		free(ids[l]);
+	tree_free(t);
+	free(m.leaf);
+}
+
+static void
+subtrees_of_any_level_give_the_same_tree(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 300; i++)
+		check_subtrees((uint64_t)rnd(600) * SPAN + rnd(SPAN) + 1);
+	for (unsigned i = 0; i < 10; i++)
+		check_subtrees((uint64_t)rnd(40000) * SPAN + rnd(SPAN) + 1);
+}
+
 static void
 an_exabyte_of_holes_is_done_at_once_in_no_memory(void **state)
 {
@@ -311,6 +387,7 @@ main(void)
 		cmocka_unit_test(any_order_gives_the_tree_of_the_naive_builder),
 		cmocka_unit_test(
 		    random_sizes_give_the_tree_of_the_naive_builder),
+		cmocka_unit_test(subtrees_of_any_level_give_the_same_tree),
 		cmocka_unit_test(
 		    an_exabyte_of_holes_is_done_at_once_in_no_memory),
 		cmocka_unit_test(a_leaf_amid_holes_makes_one_node_a_level),
