@@ -296,7 +296,7 @@ vm_stop() {
 #   lv_domain NAME WORD...       defines and starts it; words as for vm_start;
 #                                vm_wait, vm_mark, vm_number ... go by its NAME
 #   lv_virsh WORD...             a virsh that is connected to it
-#   lv_halt NAME                 switches the domain off
+#   lv_halt NAME, lv_power NAME  switch the domain off, and on again
 #   lv_stop                      ends the daemon and its guests
 LV_URI=
 lv_files=
@@ -352,7 +352,6 @@ lv_domain() {
 	mkdir -p "$home"
 	: >"$home/serial"
 	chown -R "$lv_user:$lv_user" "$home"
-	vm_seen[$name]=0
 	[ -z "${vm_o[ram]:-}" ] ||
 		memory="<memoryBacking><source type='file'/><access mode='shared'/></memoryBacking>"
 	{
@@ -390,10 +389,18 @@ lv_domain() {
 		done
 		echo "</devices></domain>"
 	} >"$home/domain.xml"
-	{
-		lv_virsh define "$home/domain.xml" && lv_virsh start "$name"
-	} >"$dir/lv.out" 2>&1 || fail "domain $name: $(cat "$dir/lv.out")"
-	vm_pid[$name]=$(cat "$dir/lv/run/libvirt/qemu/run/$name.pid")
+	lv_virsh define "$home/domain.xml" >"$dir/lv.out" 2>&1 ||
+		fail "domain $name: $(cat "$dir/lv.out")"
+	lv_power "$name"
+}
+
+# lv_power NAME: switches it on again.
+lv_power() {
+	: >"$dir/$1/serial"
+	vm_seen[$1]=0
+	lv_virsh start "$1" >"$dir/lv.out" 2>&1 ||
+		fail "domain $1: $(cat "$dir/lv.out")"
+	vm_pid[$1]=$(cat "$dir/lv/run/libvirt/qemu/run/$1.pid")
 }
 
 lv_halt() {

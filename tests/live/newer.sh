@@ -47,7 +47,7 @@ root=${1:?usage: tests/live/newer.sh FOLDER}
 mkdir -p "$(dirname "$root")"
 exec 9>"$root.lock"
 flock 9
-stamp=$(sha256sum <"$0")
+stamp="1 $(uname -m)" # count it up when this script makes another room
 if [ "$(cat "$root.stamp" 2>/dev/null)" = "$stamp" ]; then
 	exit 0
 fi
