@@ -85,7 +85,7 @@ guest_qmp_server(struct guest *g, struct err *e)
 {
 	struct qmp_guest *p = g->impl;
 	char *path;
-	int fd, rc;
+	int fd = -1, rc;
 
 	if (p->socket != NULL)
 		return 0;
