@@ -33,8 +33,12 @@ allowed() {
 		agent/source ;;
 	agent/pipeline) echo proto/base proto agent/image agent/source \
 		agent/sink ;;
+	agent/guest) echo proto/base proto agent/image agent/qcow2 ;;
+	agent/ram) echo proto/base proto agent/source agent/guest ;;
+	agent/live) echo proto/base proto agent/source agent/sink \
+		agent/pipeline agent/guest agent/ram ;;
 	agent) echo proto/base proto agent/image agent/source agent/sink \
-		agent/pipeline ;;
+		agent/pipeline agent/live agent/guest ;;
 	*) return 1 ;;
 	esac
 }
