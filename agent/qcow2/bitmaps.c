@@ -78,10 +78,14 @@ fetch(struct qcow2 *q, void *data, size_t len, uint64_t off, struct why *w)
 {
 	struct err e;
 
-	if (off > q->file->size || len > q->file->size - off)
-		return no(w, "the image's bitmaps reach beyond its end");
-	if (imgfile_read(q->file, data, len, off, &e) != 0)
-		return no(w, "the image's bitmaps cannot be read");
+	if (off > q->file->size || len > q->file->size - off) {
+		no(w, "the image's bitmaps reach beyond its end");
+		return false;
+	}
+	if (imgfile_read(q->file, data, len, off, &e) != 0) {
+		no(w, "the image's bitmaps cannot be read");
+		return false;
+	}
 	return true;
 }
 
@@ -122,7 +126,7 @@ find(struct qcow2 *q, const char *name, struct entry *out, struct why *w)
 {
 	const struct qcow2_bitmaps_at *at = &q->h.bitmaps;
 	uint64_t off = at->dir_offset, left = at->dir_len;
-	struct entry t;
+	struct entry t = { .named = false };
 	bool found = false;
 
 	if (!at->present)

@@ -102,7 +102,8 @@ server_start(const char *fmt, ...)
 	if (pid == 0) {
 		/* Must not outlive a test that failed. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execvp(args[0], args);
+		if (n > 0)
+			execvp(args[0], args);
 		_exit(127);
 	}
 	assert_int_not_equal(pid, -1);
