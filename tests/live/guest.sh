@@ -31,21 +31,22 @@ unpack() {
 	chmod 777 "$1.new/deb" # apt's own user writes there
 	(cd "$1.new/deb" && apt-get -q download "$2") >"$1.log" 2>&1 || {
 		cat "$1.log" >&2
-		echo "guest.sh: cannot download $2: try apt-get update" >&2
+		echo "guest.sh: cannot download $2" >&2
 		return 1
 	}
-	dpkg-deb -x "$1.new"/deb/*.deb "$1.new"
-	mv "$1.new" "$1"
+	dpkg-deb -x "$1.new"/deb/*.deb "$1.new" && mv "$1.new" "$1"
 }
 
-kernel=$(apt-cache depends linux-image-cloud-amd64 |
-	sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
-[ -n "$kernel" ] || {
-	echo "guest.sh: apt knows no cloud kernel: run apt-get update" >&2
-	exit 1
+# fetch: what has to be unpacked, as far as apt's lists are not too old for it.
+fetch() {
+	local kernel
+
+	kernel=$(apt-cache depends linux-image-cloud-amd64 |
+		sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+	[ -n "$kernel" ] || return
+	unpack kernel "$kernel" && unpack ga qemu-guest-agent
 }
-unpack kernel "$kernel"
-unpack ga qemu-guest-agent
+fetch 2>/dev/null || { apt-get -q update >&2 && fetch; }
 cp kernel/boot/vmlinuz-* vmlinuz
 
 rm -rf root

@@ -61,7 +61,7 @@ fi
 # shellcheck disable=SC2016 # apt expands it
 mirror=$(apt-get indextargets --format '$(SITE)' |
 	grep -m 1 -E '/debian/?$') || {
-	echo "newer.sh: apt knows no Debian mirror: run apt-get update" >&2
+	echo "newer.sh: apt's sources name no Debian mirror" >&2
 	exit 1
 }
 rm -f "$root.stamp"

@@ -25,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -287,9 +286,10 @@ do_mem(long mib, long rate)
 	uint64_t *m, n, turn;
 	int bad = 0;
 
-	m = mmap(NULL, pages * SLOT, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (m == MAP_FAILED || pages == 0 || rate <= 0) {
+	if (pages == 0 || rate <= 0)
+		exit(2);
+	m = malloc(pages * SLOT);
+	if (m == NULL) {
 		perror("mem");
 		exit(1);
 	}
