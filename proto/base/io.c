@@ -15,25 +15,48 @@
 #include "proto/base/err.h"
 #include "proto/base/log.h"
 
+/* The parts that are left behind ${done} bytes. */
+static void
+advance(struct iovec **iov, int *n, size_t done)
+{
+	while (*n > 0 && done >= (*iov)->iov_len) {
+		done -= (*iov)->iov_len;
+		(*iov)++;
+		(*n)--;
+	}
+	if (*n > 0) {
+		(*iov)->iov_base = (uint8_t *)(*iov)->iov_base + done;
+		(*iov)->iov_len -= done;
+	}
+}
+
 ssize_t
 pread_full(int fd, void *data, size_t len, uint64_t off)
 {
-	uint8_t *p = data;
-	size_t done = 0;
+	struct iovec iov = { .iov_base = data, .iov_len = len };
 
-	while (done < len) {
-		ssize_t n =
-		    pread(fd, p + done, len - done, (off_t)(off + done));
+	return preadv_full(fd, &iov, 1, off);
+}
 
-		if (n == -1 && errno == EINTR)
+ssize_t
+preadv_full(int fd, struct iovec *iov, int n, uint64_t off)
+{
+	size_t all = 0;
+
+	advance(&iov, &n, 0);
+	while (n > 0) {
+		ssize_t done = preadv(fd, iov, n, (off_t)(off + all));
+
+		if (done == -1 && errno == EINTR)
 			continue;
-		if (n == -1)
+		if (done == -1)
 			return -1;
-		if (n == 0)
+		if (done == 0)
 			break;
-		done += (size_t)n;
+		all += (size_t)done;
+		advance(&iov, &n, (size_t)done);
 	}
-	return (ssize_t)done;
+	return (ssize_t)all;
 }
 
 int
@@ -56,15 +79,7 @@ pwritev_full(int fd, struct iovec *iov, int n, uint64_t off)
 		if (done == -1)
 			return -1;
 		off += (uint64_t)done;
-		while (n > 0 && (size_t)done >= iov->iov_len) {
-			done -= (ssize_t)iov->iov_len;
-			iov++;
-			n--;
-		}
-		if (n > 0) {
-			iov->iov_base = (uint8_t *)iov->iov_base + done;
-			iov->iov_len -= (size_t)done;
-		}
+		advance(&iov, &n, (size_t)done);
 	}
 	return 0;
 }

@@ -15,6 +15,12 @@
  */
 ssize_t pread_full(int fd, void *data, size_t len, uint64_t off);
 
+/**
+ * preadv_full(fd, iov, n, off): the same into all parts one after another; at
+ * most IOV_MAX of them; ${iov} is used up.
+ */
+ssize_t preadv_full(int fd, struct iovec *iov, int n, uint64_t off);
+
 /** pwrite_full(fd, data, len, off): returns 0, or -1 with errno. */
 int pwrite_full(int fd, const void *data, size_t len, uint64_t off);
 

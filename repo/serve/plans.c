@@ -22,7 +22,11 @@ struct plan_use {
 struct plans {
 	pthread_mutex_t mu;
 	pthread_cond_t made;
-	struct plan_use *first; /* guarded by mu */
+	/* Guarded by mu. */
+	struct plan_use *first;
+	bool failed; /* lately: the one that begins here */
+	uint16_t failed_volume;
+	uint64_t failed_slice;
 };
 
 struct plans *
@@ -129,6 +133,75 @@ plans_get(struct plans *p, struct store *s, struct store_lane *l,
 	pthread_cond_broadcast(&p->made);
 	pthread_mutex_unlock(&p->mu);
 	return rc;
+}
+
+/* What a READ will ask for after its leaves. */
+static struct msg_read
+window(struct store *s, const struct manifest_volume *v, unsigned volume,
+    uint64_t slice)
+{
+	uint64_t left = chunk_nslices(v->size, store_format(s)->chunk_size);
+	struct msg_read m = { .volume = (uint16_t)volume, .nparts = 1 };
+
+	m.slice = slice - slice % MSG_READ_MAX;
+	left -= m.slice;
+	m.n = left < MSG_READ_MAX ? (uint32_t)left : MSG_READ_MAX;
+	return m;
+}
+
+/* From a plan that is there.  *hopeless: none will be made. */
+static bool
+find_node(struct plans *p, const struct msg_read *m, const struct msg_tree *t,
+    struct node *out, bool *hopeless)
+{
+	const struct node *n = NULL;
+
+	pthread_mutex_lock(&p->mu);
+	for (struct plan_use *u = p->first; n == NULL && u != NULL; u = u->next)
+		if (u->volume == t->volume && u->plan != NULL)
+			n = store_plan_node(u->plan, t->level, t->index);
+	if (n != NULL)
+		*out = *n;
+	*hopeless = p->failed && p->failed_volume == m->volume &&
+	    p->failed_slice == m->slice;
+	pthread_mutex_unlock(&p->mu);
+	return n != NULL;
+}
+
+int
+plans_node(struct plans *p, struct store *s, struct store_lane *l,
+    const struct manifest_volume *v, const struct msg_tree *t, struct node *out,
+    struct err *e)
+{
+	struct err why = { 0 };
+	struct plan_use *u;
+	struct msg_read m;
+	bool hopeless;
+	uint64_t slice;
+	int rc;
+
+	rc = store_tree_place(s, v->size, t->level, t->index, &slice, e);
+	if (rc != 0)
+		return rc;
+	m = window(s, v, t->volume, slice);
+	if (find_node(p, &m, t, out, &hopeless))
+		return 0;
+	if (!hopeless && m.n > NODE_FANOUT) {
+		rc = plans_get(p, s, l, v, &m, &u, &why);
+		if (rc == 0) {
+			*out = *store_plan_node(u->plan, t->level, t->index);
+			plans_put(p, u);
+			return 0;
+		}
+		pthread_mutex_lock(&p->mu);
+		p->failed = true;
+		p->failed_volume = m.volume;
+		p->failed_slice = m.slice;
+		pthread_mutex_unlock(&p->mu);
+	}
+	/* What is damaged may be elsewhere: this one is named exactly. */
+	return store_tree_node(
+	    s, l, &v->root, v->size, t->level, t->index, out, e);
 }
 
 const struct store_plan *

@@ -159,6 +159,19 @@ tree_volume(const struct job *j, unsigned volume,
 	return 0;
 }
 
+/* A backup looks at parts of its parent, a restore at all of its tree. */
+static int
+read_node(struct session *s, const struct manifest_volume *v,
+    const struct msg_tree *q, struct node *out, struct err *e)
+{
+	struct store *store = s->srv->store;
+
+	if (s->job->plans != NULL)
+		return plans_node(s->job->plans, store, s->tools, v, q, out, e);
+	return store_tree_node(
+	    store, s->tools, &v->root, v->size, q->level, q->index, out, e);
+}
+
 int
 restore_tree(struct session *s, const struct frame *f, struct err *e)
 {
@@ -179,8 +192,7 @@ restore_tree(struct session *s, const struct frame *f, struct err *e)
 	if (rc != 0)
 		return rc;
 	if (!id_is_hole(&v->root))
-		rc = store_tree_node(s->srv->store, s->tools, &v->root, v->size,
-		    q.level, q.index, &node, e);
+		rc = read_node(s, v, &q, &node, e);
 	job_leave(s->job);
 	if (rc != 0)
 		return rc;

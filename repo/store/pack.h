@@ -174,11 +174,12 @@ int pack_read_one(struct pack_set *s, uint32_t pack, const struct place *p,
     uint8_t kind, const struct id *id, struct buf *out);
 
 /**
- * pack_read_range(s, pack, off, len, data): raw bytes, for joined reads; check
- * each record in them with pack_check.  ERR_CORRUPT if they are not all there.
+ * pack_read_range(s, pack, off, iov, n): raw bytes into all parts, for joined
+ * reads; check each record in them with pack_check.  At most IOV_MAX parts,
+ * which are used up.  ERR_CORRUPT if the bytes are not all there.
  */
 int pack_read_range(
-    struct pack_set *s, uint32_t pack, uint64_t off, size_t len, void *data);
+    struct pack_set *s, uint32_t pack, uint64_t off, struct iovec *iov, int n);
 
 /** pack_check(s, p, kind, id, at): the record whose header and payload lie at
  * ${at} is that one and sound.  0, ERR_CORRUPT, ERR_NOENT. */

@@ -4,15 +4,17 @@
 #include "proto/base/crc32c.h"
 #include "repo/store/pack_private.h"
 
-/* ${len} bytes at ${off}, all of them or ERR_CORRUPT. */
+/* The bytes at ${off}, all of them or ERR_CORRUPT. */
 static int
-read_all(struct pack_set *s, uint32_t pack, uint64_t off, size_t len,
-    void *data, struct pack_info *info)
+read_all(struct pack_set *s, uint32_t pack, uint64_t off, struct iovec *iov,
+    int n, struct pack_info *info)
 {
 	struct pack_handle *h;
-	size_t got;
+	size_t got, len = 0;
 	int rc;
 
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
 	rc = packs_open(s, pack, &h, info);
 	if (rc != 0)
 		return rc;
@@ -20,7 +22,7 @@ read_all(struct pack_set *s, uint32_t pack, uint64_t off, size_t len,
 	if (info->state == PACK_POISONED && off + len > info->durable)
 		rc = ERR_CORRUPT;
 	if (rc == 0)
-		rc = volume_read(h->f, data, len, off, &got);
+		rc = volume_readv(h->f, iov, n, off, &got);
 	packs_close(s, h);
 	if (rc == 0 && got != len)
 		rc = ERR_CORRUPT;
@@ -46,12 +48,14 @@ read_from(struct pack_set *s, uint32_t pack, const struct place *p,
     uint8_t kind, const struct id *id, struct buf *out)
 {
 	struct pack_info info;
+	struct iovec iov;
 	uint8_t *at;
 	int rc;
 
 	out->len = 0;
 	at = buf_extend(out, RECORD_HEADER_LEN + (size_t)p->stored_len);
-	rc = read_all(s, pack, p->off, out->len, at, &info);
+	iov = (struct iovec){ .iov_base = at, .iov_len = out->len };
+	rc = read_all(s, pack, p->off, &iov, 1, &info);
 	if (rc == 0)
 		rc = check(info.tag, p, kind, id, at);
 	if (rc == 0)
@@ -90,11 +94,11 @@ pack_read_one(struct pack_set *s, uint32_t pack, const struct place *p,
 
 int
 pack_read_range(
-    struct pack_set *s, uint32_t pack, uint64_t off, size_t len, void *data)
+    struct pack_set *s, uint32_t pack, uint64_t off, struct iovec *iov, int n)
 {
 	struct pack_info info;
 
-	return read_all(s, pack, off, len, data, &info);
+	return read_all(s, pack, off, iov, n, &info);
 }
 
 int

@@ -167,6 +167,11 @@ int store_tree_node(struct store *s, struct store_lane *l,
     const struct id *root, uint64_t size, unsigned level, uint64_t index,
     struct node *out, struct err *e);
 
+/** store_tree_place(s, size, level, index, &slice, e): the first slice below a
+ * place of a volume's tree.  ERR_INVAL: there is no such place. */
+int store_tree_place(struct store *s, uint64_t size, unsigned level,
+    uint64_t index, uint64_t *slice, struct err *e);
+
 /* A chunk as it is stored; the data is valid during the call only. */
 typedef int store_slice_visit(void *arg, uint64_t slice, uint8_t codec,
     uint32_t raw_len, const uint8_t *data, size_t len, struct err *e);
@@ -180,10 +185,12 @@ enum { STORE_RANGE_MIN = 4 << 20, STORE_RANGES = 160 << 20 };
  * those lie on the volume, so that a restore goes through each pack once and
  * forward.  Fixed once made: any number of lanes read parts of it at once.
  *
- * store_plan_new(s, l, root, size, slice, n, out, e): takes 64 bytes a slice.
- * ERR_INVAL (no such slices), and as store_read_node.
- * store_plan_read(s, l, p, part, nparts, visit, arg, e): the part that is
- * number ${part}, from 0 on, of ${nparts} alike ones; as store_read_slices.
+ * store_plan_new(s, l, root, size, slice, n, out, e): takes up to 80 bytes a
+ * slice. ERR_INVAL (no such slices), and as store_read_node. store_plan_read(s,
+ * l, p, part, nparts, visit, arg, e): the part that is number ${part}, from 0
+ * on, of ${nparts} alike ones, cut where reads end; as store_read_slices.
+ * store_plan_node(p, level, index): a node above these slices, the plan's,
+ * without children if it is a hole; NULL: not in there.
  */
 struct store_plan;
 int store_plan_new(struct store *s, struct store_lane *l, const struct id *root,
@@ -192,6 +199,8 @@ int store_plan_new(struct store *s, struct store_lane *l, const struct id *root,
 int store_plan_read(struct store *s, struct store_lane *l,
     const struct store_plan *p, unsigned part, unsigned nparts,
     store_slice_visit *visit, void *arg, struct err *e);
+const struct node *store_plan_node(
+    const struct store_plan *p, unsigned level, uint64_t index);
 void store_plan_free(struct store_plan *p);
 
 /** store_read_slices(s, l, root, size, slice, n, visit, arg, e): the chunks of

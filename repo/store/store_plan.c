@@ -4,11 +4,14 @@
 
 #include "proto/base/fault.h"
 #include "repo/store/joined.h"
+#include "repo/store/subtree.h"
 
 struct store_plan {
+	struct subtree tree; /* has the ids of what is wanted */
 	uint32_t n;
 	uint64_t bytes; /* of all records */
 	struct wanted *want;
+	struct joined bounds;
 };
 
 /* The chunks of the slices from *slice to the end of its leaf, or to ${end}. */
@@ -27,7 +30,7 @@ add_leaf(struct store *s, struct store_plan *p, const struct node *leaf,
 
 		if (i < leaf->n && !id_is_hole(&leaf->child[i])) {
 			ids[k] = leaf->child[i];
-			first[k].id = ids[k];
+			first[k].id = &leaf->child[i];
 			first[k++].at = *slice;
 		}
 	} while (++*slice < end && *slice % NODE_FANOUT != 0);
@@ -40,7 +43,7 @@ add_leaf(struct store *s, struct store_plan *p, const struct node *leaf,
 			    "slice %llu is not in the index",
 			    (unsigned long long)first[i].at);
 		first[i].place = entry[i].place;
-		p->bytes += entry[i].place.stored_len;
+		p->bytes += RECORD_HEADER_LEN + entry[i].place.stored_len;
 	}
 	p->n += k;
 	return 0;
@@ -54,24 +57,23 @@ store_plan_new(struct store *s, struct store_lane *l, const struct id *root,
 	uint64_t nslices = chunk_nslices(size, s->format.chunk_size);
 	uint64_t end = slice + n;
 	struct store_plan *p;
-	struct node leaf;
 	int rc;
 
 	if (slice >= nslices || n > nslices - slice)
 		return err_set(e, ERR_INVAL, "no such slices in the volume");
 	p = xcalloc(1, sizeof(*p));
 	p->want = xmalloc(n * sizeof(*p->want));
-	while (slice < end) {
-		rc = store_tree_node(
-		    s, l, root, size, 0, slice / NODE_FANOUT, &leaf, e);
-		if (rc == 0)
-			rc = add_leaf(s, p, &leaf, &slice, end, e);
-		if (rc != 0) {
-			store_plan_free(p);
-			return rc;
-		}
+	rc = subtree_load(s, l, root, size, slice, n, &p->tree, e);
+	while (rc == 0 && slice < end)
+		rc = add_leaf(s, p,
+		    subtree_node(&p->tree, 0, slice / NODE_FANOUT), &slice, end,
+		    e);
+	if (rc != 0) {
+		store_plan_free(p);
+		return rc;
 	}
 	joined_sort(p->want, p->n);
+	p->bounds = joined_bounds(p->want, p->n, 0);
 	*out = p;
 	return 0;
 }
@@ -82,7 +84,14 @@ store_plan_free(struct store_plan *p)
 	if (p == NULL)
 		return;
 	free(p->want);
+	subtree_free(&p->tree);
 	free(p);
+}
+
+const struct node *
+store_plan_node(const struct store_plan *p, unsigned level, uint64_t index)
+{
+	return subtree_node(&p->tree, level, index);
 }
 
 /* One record by itself, after the joined read failed: it may have moved. */
@@ -93,17 +102,17 @@ read_alone(
 	struct index_entry x;
 	int rc;
 
-	rc = pack_read(s->packs, &w->place, RECORD_CHUNK, &w->id, &l->payload);
+	rc = pack_read(s->packs, &w->place, RECORD_CHUNK, w->id, &l->payload);
 	while (rc != 0) {
 		struct place tried = w->place;
 		int why = rc;
 
-		rc = index_get(s->index, &w->id, &x);
+		rc = index_get(s->index, w->id, &x);
 		if (rc != 0 && rc != ERR_NOENT)
 			return err_set(e, rc, "the index cannot be read");
 		if (rc == 0 && x.place.pack == tried.pack &&
 		    x.place.off == tried.off)
-			store_found_damage(s, &w->id, &x, why);
+			store_found_damage(s, w->id, &x, why);
 		if (rc == 0 && why == ERR_SYS)
 			return err_set(e, ERR_SYS,
 			    "pack %08x cannot be read; see the daemon's log",
@@ -116,7 +125,7 @@ read_alone(
 			    (unsigned long long)w->at, tried.pack, tried.off);
 		w->place = x.place;
 		rc = pack_read(
-		    s->packs, &w->place, RECORD_CHUNK, &w->id, &l->payload);
+		    s->packs, &w->place, RECORD_CHUNK, w->id, &l->payload);
 	}
 	return 0;
 }
@@ -146,19 +155,17 @@ see_record(
 	    payload, alone.place.stored_len, e);
 }
 
-/* Where part ${part} begins: parts are alike in bytes. */
-static uint32_t
-part_start(const struct store_plan *p, unsigned part, unsigned nparts)
+/* The bytes of an even part, and a record's, so that it is one read if it can
+ * be. */
+static struct joined
+part_bounds(const struct store_plan *p, unsigned nparts)
 {
-	uint64_t before, seen = 0;
-	uint32_t i = 0;
+	uint64_t even = p->bytes / nparts + p->bytes / (p->n + 1) + 1;
+	struct joined j = p->bounds;
 
-	if (part >= nparts)
-		return p->n;
-	before = p->bytes / nparts * part;
-	while (i < p->n && seen < before)
-		seen += p->want[i++].place.stored_len;
-	return i;
+	if (j.most > even)
+		j.most = even;
+	return j;
 }
 
 int
@@ -166,13 +173,30 @@ store_plan_read(struct store *s, struct store_lane *l,
     const struct store_plan *p, unsigned part, unsigned nparts,
     store_slice_visit *visit, void *arg, struct err *e)
 {
-	uint32_t from = part_start(p, part, nparts);
-	uint32_t to = part_start(p, part + 1, nparts);
 	struct reader r = { .s = s, .l = l, .visit = visit, .arg = arg };
+	struct joined j = part_bounds(p, nparts);
+	uint32_t from = 0, n = 0;
+	uint64_t seen = 0;
 
+	/* Whole reads: each is of the part that has its middle. */
+	for (uint32_t i = 0, k; i < p->n; i += k) {
+		uint64_t len = 0, at;
+
+		k = joined_count(p->want + i, p->n - i, j);
+		for (uint32_t m = i; m < i + k; m++)
+			len += RECORD_HEADER_LEN + p->want[m].place.stored_len;
+		at = (seen + len / 2) * nparts / p->bytes;
+		seen += len;
+		if (at > part)
+			break;
+		if (at < part)
+			from = i + k;
+		else
+			n += k;
+	}
 	fault_pass(FAULT_READ_PLACED);
 	return joined_read(
-	    s, l, p->want + from, to - from, RECORD_CHUNK, see_record, &r, e);
+	    s, l, p->want + from, n, j, RECORD_CHUNK, see_record, &r, e);
 }
 
 int

@@ -86,7 +86,7 @@ see_leaf(
 	if (payload == NULL)
 		return 0;
 	hasher_node(l->hasher, payload, w->place.stored_len, &got);
-	g->have[w->at] = id_equal(&got, &w->id) &&
+	g->have[w->at] = id_equal(&got, w->id) &&
 	    node_parse(payload, w->place.stored_len, &g->leaf[w->at], NULL) ==
 		0 &&
 	    g->leaf[w->at].level == 0;
@@ -119,10 +119,11 @@ load_group(struct store *s, struct store_lane *l, const struct id *id,
 	for (unsigned i = 0; i < n; i++)
 		if (entry[i].place.pack != 0)
 			w[k++] = (struct wanted){ .at = w[i].at,
-				.id = ids[i],
+				.id = &ids[i],
 				.place = entry[i].place };
 	joined_sort(w, k);
-	joined_read(s, l, w, k, RECORD_NODE, see_leaf, l, NULL);
+	joined_read(
+	    s, l, w, k, joined_bounds(w, k, 0), RECORD_NODE, see_leaf, l, NULL);
 	return g;
 }
 
@@ -144,6 +145,20 @@ from_group(struct store *s, struct store_lane *l, const struct id *id,
 }
 
 int
+store_tree_place(struct store *s, uint64_t size, unsigned level, uint64_t index,
+    uint64_t *slice, struct err *e)
+{
+	uint64_t nslices = chunk_nslices(size, s->format.chunk_size);
+	unsigned top = nslices > 0 ? node_root_level(nslices) : 0;
+
+	if (level > top || (top < NODE_LEVEL_MAX && index >= node_span(top)) ||
+	    index * node_span(level) >= nslices)
+		return err_set(e, ERR_INVAL, "no such place in the volume");
+	*slice = index * node_span(level);
+	return 0;
+}
+
+int
 store_tree_node(struct store *s, struct store_lane *l, const struct id *root,
     uint64_t size, unsigned level, uint64_t index, struct node *out,
     struct err *e)
@@ -151,10 +166,12 @@ store_tree_node(struct store *s, struct store_lane *l, const struct id *root,
 	uint64_t nslices = chunk_nslices(size, s->format.chunk_size);
 	unsigned at = nslices > 0 ? node_root_level(nslices) : 0;
 	struct id id = *root;
+	uint64_t slice;
+	int rc;
 
-	if (level > at || (at < NODE_LEVEL_MAX && index >= node_span(at)) ||
-	    index * node_span(level) >= nslices)
-		return err_set(e, ERR_INVAL, "no such place in the volume");
+	rc = store_tree_place(s, size, level, index, &slice, e);
+	if (rc != 0)
+		return rc;
 	for (;; at--) {
 		struct node *n = &l->path.node[at];
 		uint64_t child;
@@ -164,8 +181,7 @@ store_tree_node(struct store *s, struct store_lane *l, const struct id *root,
 			return 0;
 		}
 		if (!id_equal(&l->path.id[at], &id)) {
-			int rc = store_read_node(s, l, &id, at, n, e);
-
+			rc = store_read_node(s, l, &id, at, n, e);
 			l->path.id[at] = id;
 			if (rc != 0) {
 				l->path.id[at] = (struct id){ { 0 } };

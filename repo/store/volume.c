@@ -76,7 +76,16 @@ int
 volume_read(
     struct volume_file *f, void *data, size_t len, uint64_t off, size_t *got)
 {
-	return f->ops->read(f, data, len, off, got);
+	struct iovec iov = { .iov_base = data, .iov_len = len };
+
+	return f->ops->read(f, &iov, 1, off, got);
+}
+
+int
+volume_readv(
+    struct volume_file *f, struct iovec *iov, int n, uint64_t off, size_t *got)
+{
+	return f->ops->read(f, iov, n, off, got);
 }
 
 int

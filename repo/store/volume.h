@@ -42,8 +42,8 @@ struct volume_file_ops {
 	    struct volume_file *f, struct iovec *iov, int n, uint64_t off);
 	int (*flush)(struct volume_file *f, uint64_t off, uint64_t len);
 	int (*sync)(struct volume_file *f);
-	int (*read)(struct volume_file *f, void *data, size_t len, uint64_t off,
-	    size_t *got);
+	int (*read)(struct volume_file *f, struct iovec *iov, int n,
+	    uint64_t off, size_t *got);
 	int (*size)(struct volume_file *f, uint64_t *size);
 	int (*cut)(struct volume_file *f, uint64_t size);
 	void (*forget)(struct volume_file *f); /* or NULL */
@@ -113,6 +113,11 @@ int volume_sync(struct volume_file *f);
  * ERR_CORRUPT: the disk cannot read it; ERR_SYS. */
 int volume_read(
     struct volume_file *f, void *data, size_t len, uint64_t off, size_t *got);
+
+/** volume_readv: the same into all parts one after another; at most IOV_MAX of
+ * them; ${iov} is used up. */
+int volume_readv(
+    struct volume_file *f, struct iovec *iov, int n, uint64_t off, size_t *got);
 
 int volume_size(struct volume_file *f, uint64_t *size);
 

@@ -458,14 +458,13 @@ file_sync(struct volume_file *vf)
 
 static int
 file_read_at(
-    struct volume_file *vf, void *data, size_t len, uint64_t off, size_t *got)
+    struct volume_file *vf, struct iovec *iov, int n, uint64_t off, size_t *got)
 {
 	struct dir_file *f = file_of(vf);
-	ssize_t n = fault_fails(FAULT_PACK_READ)
-	    ? -1
-	    : pread_full(f->fd, data, len, off);
+	ssize_t len =
+	    fault_fails(FAULT_PACK_READ) ? -1 : preadv_full(f->fd, iov, n, off);
 
-	if (n == -1) {
+	if (len == -1) {
 		/* How a disk tells of bit rot: damage, and no surprise. */
 		bool bad = errno == EIO || errno == EBADMSG;
 		int rc = log_sys(
@@ -473,7 +472,7 @@ file_read_at(
 
 		return bad ? ERR_CORRUPT : rc;
 	}
-	*got = (size_t)n;
+	*got = (size_t)len;
 	return 0;
 }
 

@@ -67,9 +67,9 @@ file_sync(struct volume_file *v)
 
 static int
 file_read(
-    struct volume_file *v, void *data, size_t len, uint64_t off, size_t *got)
+    struct volume_file *v, struct iovec *iov, int n, uint64_t off, size_t *got)
 {
-	return volume_read(FILE_OF(v)->inner, data, len, off, got);
+	return volume_readv(FILE_OF(v)->inner, iov, n, off, got);
 }
 
 static int

@@ -304,12 +304,16 @@ a_read_checks_all_that_the_place_says(void **state)
 	q.pack = 99;
 	assert_int_equal(
 	    pack_read(r.s, &q, RECORD_CHUNK, &rec.id, &out), ERR_NOENT);
-	assert_int_equal(pack_read_range(r.s, 1, p.off, 564, raw), 0);
+	assert_int_equal(
+	    pack_read_range(r.s, 1, p.off, (struct iovec[]){ { raw, 564 } }, 1),
+	    0);
 	assert_int_equal(pack_check(r.s, &p, RECORD_CHUNK, &rec.id, raw), 0);
 	raw[300] ^= 1;
 	assert_int_equal(
 	    pack_check(r.s, &p, RECORD_CHUNK, &rec.id, raw), ERR_CORRUPT);
-	assert_int_equal(pack_read_range(r.s, 1, p.off, 565, raw), ERR_CORRUPT);
+	assert_int_equal(
+	    pack_read_range(r.s, 1, p.off, (struct iovec[]){ { raw, 565 } }, 1),
+	    ERR_CORRUPT);
 	rec.id.b[9] ^= 1;
 	assert_int_equal(
 	    pack_read(r.s, &p, RECORD_CHUNK, &rec.id, &out), ERR_CORRUPT);

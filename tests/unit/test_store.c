@@ -152,6 +152,48 @@ the_parts_of_a_plan_are_each_slice_once(void **state)
 }
 
 static void
+a_plan_has_the_nodes_above_its_slices(void **state)
+{
+	struct store_plan *plan;
+	const struct node *n;
+	struct node want;
+	struct manifest m;
+	struct err e = { 0 };
+	uint64_t slice;
+
+	(void)state;
+	fixture_backup(&f, "a", 0, PLANNED, &m);
+	assert_int_equal(store_plan_new(f.store, f.lane, &m.volume[0].root,
+			     m.volume[0].size, 200, 500, &plan, &e),
+	    0);
+	for (unsigned level = 0; level < 3; level++)
+		for (uint64_t i = 0; i < 10; i++) {
+			bool has = level == 0 ? i >= 1 && i <= 5
+					      : level == 1 && i == 0;
+
+			n = store_plan_node(plan, level, i);
+			assert_int_equal(n != NULL, has);
+			if (n == NULL)
+				continue;
+			assert_int_equal(
+			    store_tree_node(f.store, f.lane, &m.volume[0].root,
+				m.volume[0].size, level, i, &want, &e),
+			    0);
+			assert_memory_equal(n, &want, sizeof(want));
+		}
+	store_plan_free(plan);
+	assert_int_equal(
+	    store_tree_place(f.store, m.volume[0].size, 0, 7, &slice, &e), 0);
+	assert_int_equal(slice, 7 * NODE_FANOUT);
+	assert_int_equal(
+	    store_tree_place(f.store, m.volume[0].size, 0, 8, &slice, &e),
+	    ERR_INVAL);
+	assert_int_equal(
+	    store_tree_place(f.store, m.volume[0].size, 2, 0, &slice, &e),
+	    ERR_INVAL);
+}
+
+static void
 a_second_backup_of_the_same_stores_no_chunk(void **state)
 {
 	struct store_session *x;
@@ -577,6 +619,7 @@ main(int argc, char **argv)
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 		T(what_was_put_reads_back),
 		T(the_parts_of_a_plan_are_each_slice_once),
+		T(a_plan_has_the_nodes_above_its_slices),
 		T(a_second_backup_of_the_same_stores_no_chunk),
 		T(own_pending_is_had_and_anothers_is_not),
 		T(a_node_is_refused_until_its_children_are_there),
