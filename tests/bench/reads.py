@@ -68,7 +68,8 @@ def places(path):
 
 
 def joined(chunks, window, most, gap):
-    """Reads of each WINDOW of the disk, in its order; within one, by place."""
+    """Reads of each WINDOW of the disk, in its order; within one, by place.
+    A read has up to MOST that is needed, and passes over gaps up to GAP."""
     reads = []
     groups = collections.OrderedDict()
     for volume, number, pack, off, size in chunks:
@@ -77,11 +78,13 @@ def joined(chunks, window, most, gap):
     for group in groups.values():
         last = None
         for pack, off, end in sorted(group):
+            kept = end - off
             if last and last[0] == pack and off <= last[2] + gap and \
-                    max(end, last[2]) - last[1] <= most:
+                    last[3] + kept <= most:
                 last[2] = max(end, last[2])
+                last[3] += kept
             else:
-                last = [pack, off, end]
+                last = [pack, off, end, kept]
                 reads.append(last)
     return reads
 
@@ -142,15 +145,15 @@ def table(places_path, *rest):
     j["runs"] = spread("in the packs: runs without a gap, KiB", runs, KIB)
     j["gaps"] = spread("in the packs: gaps between them, KiB", gaps, KIB)
     inner = []
-    for pack, off, end in joined(chunks, 8 * MIB, 1 << 40, 0):
+    for _, off, end, _ in joined(chunks, 8 * MIB, 1 << 40, 0):
         inner.append(end - off)
     j["window_runs"] = spread("of 8 MiB of the disk: runs, KiB", inner, KIB)
 
-    print(f"\n{'reads joined otherwise: of data, a GiB':<30} {'range':>8} "
+    print(f"\n{'reads joined otherwise: of data, a GiB':<30} {'keeps':>8} "
           f"{'gap':>8} {'calls':>8} {'seeks':>8} {'read/needed':>12}")
     j["joins"] = []
     for window in (8, 64, 256, 1 << 20):
-        for most, gap in ((4, 1), (32, 1), (32, 2), (32, 4), (64, 4)):
+        for most, gap in ((4, 1), (32, 1), (32, 4), (32, 8), (64, 8)):
             if most > window:
                 continue
             r = joined(chunks, window * MIB, most * MIB, gap * MIB)
