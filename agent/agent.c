@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/cmd.h"
+#include "agent/guest/guard.h"
 #include "proto/lane_ssh.h"
 
 static const struct {
@@ -13,7 +14,7 @@ static const struct {
 } commands[] = {
 	{ "keygen", cmd_keygen, "make this host's key" },
 	{ "enroll", cmd_enroll, "get to know a repository, and it this host" },
-	{ "backup", cmd_backup, "back up the disks of a VM" },
+	{ "backup", cmd_backup, "back up disks, or a virtual machine as it is now" },
 	{ "restore", cmd_restore, "write disks of a backup" },
 	{ "list", cmd_list, "list backups" },
 	{ "delete", cmd_delete, "delete backups" },
@@ -35,8 +36,13 @@ usage(void)
 int
 main(int argc, char **argv)
 {
+	int rc;
+
 	/* A peer that hangs up is an error of a call, not the end. */
 	signal(SIGPIPE, SIG_IGN);
+	rc = guard_main(argc, argv);
+	if (rc != -1)
+		return rc;
 	if (argc < 2)
 		return cmd_misuse("", "no command");
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
