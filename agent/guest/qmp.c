@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/guest/qmp.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,8 @@
 #include "agent/guest/linesock.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+
+enum { RETRY_MS = 20 };
 
 struct qmp {
 	struct linesock *s; /* guarded by mu */
@@ -56,13 +59,16 @@ qmp_open(
     const char *path, unsigned greeting_ms, struct qmp **out, struct err *e)
 {
 	struct qmp *q = xcalloc(1, sizeof(*q));
+	uint64_t end = now_ms() + greeting_ms;
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 	int rc;
 
 	pthread_mutex_init(&q->mu, NULL);
 	q->path = xstrdup(path);
-	rc = linesock_open(path, &q->s, e);
+	while (
+	    (rc = linesock_open(path, &q->s, e)) == ERR_BUSY && now_ms() < end)
+		poll(NULL, 0, RETRY_MS);
 	if (rc == 0)
 		rc = greeting(q, greeting_ms, e);
 	if (rc == 0)

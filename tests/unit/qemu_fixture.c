@@ -210,6 +210,9 @@ qemu_bitmaps(struct qemu *q, const char *node, char *out, size_t len)
 			continue;
 		json_array_foreach(json_object_get(n, "dirty-bitmaps"), k, b)
 		{
+			/* Jobs have some without a name. */
+			if (text_of(b, "name")[0] == 0)
+				continue;
 			assert_in_range(count, 0, 31);
 			names[count++] = text_of(b, "name");
 		}

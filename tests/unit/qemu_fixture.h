@@ -35,7 +35,8 @@ void qemu_start(struct qemu *q, bool running);
 void qemu_end(struct qemu *q);
 void qemu_kill(struct qemu *q);
 
-/** qemu_write(q, disk, byte, off, len): as the guest; it must succeed. */
+/** qemu_write(q, disk, byte, off, len): as the guest; it must succeed.
+ * ${disk}: a device's path in QEMU. */
 void qemu_write(
     struct qemu *q, const char *disk, int byte, unsigned off, unsigned len);
 
