@@ -39,7 +39,7 @@ struct backup_result {
 	uint64_t seq;
 	uint64_t size; /* of all volumes */
 	bool has_parent;
-	/* Whether what sources know to be clean went unread. */
+	/* Whether what sources know to be clean was to go unread. */
 	bool trusted;
 	/* It was wrong: so all was read, and the backup is as good as any. */
 	bool condemned;

@@ -147,7 +147,8 @@ lane_run(struct start *s, struct err *e)
 	atomic_fetch_sub(&j->meter.waiting, 1);
 	if (rc != 0)
 		return turned_away(j, rc, e);
-	lane_measure(l->remote.lane, &j->meter);
+	if (j->stall_ms > 0)
+		lane_measure(l->remote.lane, &j->meter);
 	pthread_mutex_lock(&j->mu);
 	stopped = job_stopped(j);
 	l->open = !stopped;

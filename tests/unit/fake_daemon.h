@@ -40,7 +40,7 @@ enum fault {
 	FAULT_LANES           /* only one lane may attach */
 };
 
-enum { CS = CHUNK_SIZE_MIN, KEPT_MAX = 49152, LANES_MAX = 512, NAME_LEN = 64 };
+enum { CS = CHUNK_SIZE_MIN, KEPT_MAX = 49152, LANES_MAX = 1024, NAME_LEN = 64 };
 
 struct kept {
 	struct id id;
