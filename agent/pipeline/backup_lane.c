@@ -37,7 +37,7 @@ count_holes(struct sender *s, unsigned volume, uint64_t leaf, uint64_t n)
 	counters_add(&s->job->count.done, len);
 }
 
-/* So are those that are as in the parent. */
+/* Leaves that are as in the parent go to the tree at once, with all behind. */
 static int
 pass_trusted(struct sender *s, unsigned volume, uint64_t index, bool *passed,
     struct err *e)
@@ -58,7 +58,7 @@ pass_trusted(struct sender *s, unsigned volume, uint64_t index, bool *passed,
 	return rc != 0 ? rc : sender_trust(s, volume, first, n, e);
 }
 
-/* Leaves that are holes are told to the tree at once, with all behind them. */
+/* So do leaves that are holes. */
 static int
 pass_holes(struct sender *s, unsigned volume, uint64_t index, bool *passed,
     struct err *e)
