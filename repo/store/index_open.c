@@ -17,7 +17,14 @@ enum {
 	LOG_LEN_MAX = 4 << 20,
 	MEMTABLES_MIN = 4 << 20,
 	OPEN_FILES_MAX = 512, /* opening a table costs many look-ups */
-	META_BLOCK = 4096     /* of a part of an index or filter */
+	/* Of a part of an index or filter: the filter of 50,000 ids.  With
+	 * parts of 4 KiB finding each in the cache costs more than all else of
+	 * a look-up; larger ones cost more where not all are in the cache. */
+	META_BLOCK = 64 << 10,
+	/* Of the cache: with room for many parts, since they are spread by
+	 * chance. */
+	SHARD_MIN = 4 << 20,
+	SHARD_BITS_MAX = 6
 };
 
 static const char *const cf_names[CF_COUNT] = { "default", "entries", "dying",
@@ -29,6 +36,22 @@ index_failed(const struct index *x, const char *what, char *err)
 	log_error("index %s: %s: %s", x->path, what, err);
 	rocksdb_free(err);
 	return ERR_SYS;
+}
+
+static rocksdb_cache_t *
+new_cache(uint64_t bytes)
+{
+	rocksdb_lru_cache_options_t *o = rocksdb_lru_cache_options_create();
+	rocksdb_cache_t *cache;
+	int bits = 0;
+
+	while (bits < SHARD_BITS_MAX && bytes >> (bits + 1) >= SHARD_MIN)
+		bits++;
+	rocksdb_lru_cache_options_set_capacity(o, bytes);
+	rocksdb_lru_cache_options_set_num_shard_bits(o, bits);
+	cache = rocksdb_cache_create_lru_opts(o);
+	rocksdb_lru_cache_options_destroy(o);
+	return cache;
 }
 
 static void
@@ -231,7 +254,7 @@ index_open(const char *path, const struct index_options *o, struct index **out,
 		return rc;
 	x = xcalloc(1, sizeof(*x));
 	x->path = xstrdup(path);
-	x->cache = rocksdb_cache_create_lru(o->block_cache);
+	x->cache = new_cache(o->block_cache);
 	for (int i = 0; i < CF_COUNT; i++)
 		set_options(x, o, (enum index_cf)i);
 	x->read = rocksdb_readoptions_create();
