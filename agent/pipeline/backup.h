@@ -57,7 +57,7 @@ int backup_open(
     const struct backup_options *o, struct backup **out, struct err *e);
 
 /** backup_parent_checkpoint(b): the checkpoint of the backup that this one
- * builds on; NULL: it has none, or there is no such backup. */
+ * builds on; NULL: it has none, or there is no such backup.  ${b}'s. */
 const char *backup_parent_checkpoint(const struct backup *b);
 
 /** backup_repo(b): the repository's uuid, 32 hex digits. */

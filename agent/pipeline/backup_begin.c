@@ -6,16 +6,17 @@
 
 #include "proto/base/json.h"
 
+/* ${out} has room for MANIFEST_CHECKPOINT_MAX + 1 bytes. */
 static int
-take_checkpoint(struct backup *b, const json_t *parent, struct err *e)
+take_checkpoint(const json_t *parent, char *out, struct err *e)
 {
 	const char *tag = "";
 	int rc = json_opt_str(parent, "checkpoint", &tag, e);
 
-	if (rc == 0 && strlen(tag) >= sizeof(b->checkpoint))
+	if (rc == 0 && strlen(tag) > MANIFEST_CHECKPOINT_MAX)
 		rc = err_set(e, ERR_PROTO, "\"checkpoint\" is too long");
 	if (rc == 0)
-		memcpy(b->checkpoint, tag, strlen(tag) + 1);
+		memcpy(out, tag, strlen(tag) + 1);
 	return rc;
 }
 
@@ -39,7 +40,7 @@ backup_prepare(struct backup *b, struct err *e)
 	if (json_object_get(answer, "parent") != NULL) {
 		rc = json_get_object(answer, "parent", &parent, e);
 		if (rc == 0)
-			rc = take_checkpoint(b, parent, e);
+			rc = take_checkpoint(parent, b->checkpoint, e);
 		if (rc != 0)
 			err_prefix(e, "%s", lane_peer(b->job.control.lane));
 	}
@@ -134,11 +135,12 @@ static int
 read_parent(struct backup *b, const json_t *answer, const char *since_used,
     struct err *e)
 {
+	/* Not b->checkpoint: the caller may have ${since_used} from there. */
+	char checkpoint[MANIFEST_CHECKPOINT_MAX + 1];
 	json_t *parent, *volumes;
 	bool trusted;
 	int rc;
 
-	b->checkpoint[0] = 0;
 	if (json_object_get(answer, "parent") == NULL)
 		return 0;
 	rc = json_get_object(answer, "parent", &parent, e);
@@ -147,12 +149,12 @@ read_parent(struct backup *b, const json_t *answer, const char *since_used,
 	if (rc == 0 && json_array_size(volumes) != b->nvolumes)
 		rc = err_set(e, ERR_PROTO, "a parent of other volumes");
 	if (rc == 0)
-		rc = take_checkpoint(b, parent, e);
+		rc = take_checkpoint(parent, checkpoint, e);
 	if (rc != 0)
 		return rc;
 	b->has_parent = true;
 	trusted = since_used != NULL && since_used[0] != 0 &&
-	    strcmp(since_used, b->checkpoint) == 0;
+	    strcmp(since_used, checkpoint) == 0;
 	for (unsigned i = 0; rc == 0 && i < b->nvolumes; i++) {
 		struct backup_volume *v = &b->volume[i];
 		json_t *j = json_array_get(volumes, i);

@@ -67,6 +67,30 @@ the_parent_is_known_before_there_is_anything_to_send(void **state)
 	disk_free(p);
 }
 
+/* It cannot, as the VM is held; but if it did, all would be wrong. */
+static void
+a_parent_that_is_another_in_the_end_is_not_trusted(void **state)
+{
+	struct disk *p = disk_full(300, 0);
+	struct backup_input in = { "vda", "disk", &p->s };
+	struct backup_result r;
+	struct backup *b;
+	struct err e;
+
+	(void)state;
+	fake_first(p);
+	fake_must(backup_open(&fake_options, &b, &e), &e);
+	assert_string_equal(backup_parent_checkpoint(b), "a");
+	strcpy(d.backup.checkpoint, "b");
+	fake_must(backup_send(b, &in, 1, "crash", "c",
+		      backup_parent_checkpoint(b), &r, &e),
+	    &e);
+	assert_false(r.trusted);
+	assert_int_equal(atomic_load(&p->nread), p->s.size);
+	backup_close(b);
+	disk_free(p);
+}
+
 static int
 watch(void *arg, struct err *e)
 {
@@ -151,6 +175,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(the_parent_is_known_before_there_is_anything_to_send),
+		CASE(a_parent_that_is_another_in_the_end_is_not_trusted),
 		CASE(who_watches_can_end_it),
 		CASE(a_daemon_that_does_not_answer_is_given_up),
 		CASE(a_slow_disk_is_no_reason_to_give_up),
