@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* XML of domains, backup jobs and checkpoints, read and written. */
+#include <dirent.h>
+#include <libxml/parser.h>
+#include <libxml/tree.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/guest/guest_libvirt.h"
+
+/* --- reading */
+
+static int
+parse(const char *text, const char *root, xmlDocPtr *out, struct err *e)
+{
+	size_t len = strlen(text);
+	xmlDocPtr doc;
+	xmlNodePtr n;
+
+	if (len > LV_XML_MAX)
+		return err_set(e, ERR_LIMIT,
+		    "libvirt's XML of %zu bytes is longer than %d", len,
+		    LV_XML_MAX);
+	doc = xmlReadMemory(text, (int)len, NULL, NULL,
+	    XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	n = doc == NULL ? NULL : xmlDocGetRootElement(doc);
+	if (n == NULL || strcmp((const char *)n->name, root) != 0) {
+		xmlFreeDoc(doc);
+		return err_set(e, ERR_PROTO, "libvirt's XML has no <%s>", root);
+	}
+	*out = doc;
+	return 0;
+}
+
+/* The next element ${name} after ${n}, or it; NULL if there is none. */
+static xmlNodePtr
+element(xmlNodePtr n, const char *name)
+{
+	for (; n != NULL; n = n->next)
+		if (n->type == XML_ELEMENT_NODE &&
+		    strcmp((const char *)n->name, name) == 0)
+			return n;
+	return NULL;
+}
+
+static xmlNodePtr
+child(xmlNodePtr n, const char *name)
+{
+	return n == NULL ? NULL : element(n->children, name);
+}
+
+/* The caller's, or NULL. */
+static char *
+attr(xmlNodePtr n, const char *name)
+{
+	xmlChar *v = n == NULL ? NULL : xmlGetProp(n, (const xmlChar *)name);
+	char *s;
+
+	if (v == NULL)
+		return NULL;
+	s = xstrdup((const char *)v);
+	xmlFree(v);
+	return s;
+}
+
+static bool
+attr_is(xmlNodePtr n, const char *name, const char *value)
+{
+	char *s = attr(n, name);
+	bool is = s != NULL && strcmp(s, value) == 0;
+
+	free(s);
+	return is;
+}
+
+/* Of the image's formats, those that we know by name. */
+static const char *
+format_name(xmlNodePtr driver)
+{
+	static const char *const known[] = { "qcow2", "qed", "vdi", "vmdk",
+		"vpc", "vhdx", "qcow", "luks" };
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (attr_is(driver, "type", known[i]))
+			return known[i];
+	return "raw";
+}
+
+static void
+read_disk(struct guest *g, xmlNodePtr n)
+{
+	struct lv *lv = g->impl;
+	xmlNodePtr source = child(n, "source");
+	struct guest_disk *d;
+	struct lv_disk *l;
+	char *target = attr(child(n, "target"), "dev");
+	bool removable =
+	    attr_is(n, "device", "cdrom") || attr_is(n, "device", "floppy");
+
+	/* An empty drive, or one for tests of XML. */
+	if (source == NULL || target == NULL ||
+	    strlen(target) >= sizeof(l->target))
+		goto done;
+	d = guest_add_disk(g, target);
+	if (d == NULL)
+		goto done;
+	l = &lv->disk[g->ndisks - 1];
+	snprintf(l->target, sizeof(l->target), "%s", target);
+	d->format = format_name(child(n, "driver"));
+	d->path = attr(source, "file");
+	if (d->path == NULL)
+		d->path = attr(source, "dev");
+	d->cdrom = removable;
+	d->readonly = child(n, "readonly") != NULL;
+	l->shared = child(n, "shareable") != NULL;
+	/* What is written to a transient disk, bitmaps too, is thrown away. */
+	l->bitmap = strcmp(d->format, "qcow2") == 0 && !d->readonly &&
+	    !d->cdrom && !l->shared && child(n, "transient") == NULL;
+done:
+	free(target);
+}
+
+static void
+read_nvram(struct guest *g, xmlNodePtr nvram)
+{
+	char *path;
+	xmlChar *text;
+
+	if (nvram == NULL)
+		return;
+	path = attr(child(nvram, "source"), "file");
+	if (path == NULL && child(nvram, "source") == NULL) {
+		text = xmlNodeGetContent(nvram);
+		if (text != NULL && text[0] == '/')
+			path = xstrdup((const char *)text);
+		xmlFree(text);
+	}
+	if (path != NULL)
+		guest_add_file(g, "nvram", "nvram", path);
+	free(path);
+}
+
+/* The files of an emulated TPM; those that swtpm locks by are empty. */
+static void
+read_tpm(struct guest *g, xmlNodePtr tpm)
+{
+	struct lv *lv = g->impl;
+	xmlNodePtr backend = child(tpm, "backend");
+	xmlNodePtr source = child(backend, "source");
+	char *version, *dir = NULL, *path, name[NAME_PART_MAX + 1];
+	struct dirent *entry;
+	DIR *d;
+
+	if (backend == NULL || !attr_is(backend, "type", "emulator"))
+		return;
+	version = attr(backend, "version");
+	if (source != NULL)
+		dir = attr(source, "path");
+	if (dir == NULL)
+		dir = lv_find_tpm(lv->uuid, version == NULL ? "2.0" : version);
+	d = dir == NULL ? NULL : opendir(dir);
+	while (d != NULL && (entry = readdir(d)) != NULL) {
+		/* tpm-00.permall, tpm2-00.permall, -00.volatilestate */
+		if (strncmp(entry->d_name, "tpm", 3) != 0)
+			continue;
+		if (snprintf(name, sizeof(name), "%s", entry->d_name) >=
+		    (int)sizeof(name))
+			continue;
+		path = xasprintf("%s/%s", dir, entry->d_name);
+		guest_add_file(g, name, "tpm", path);
+		free(path);
+	}
+	if (d != NULL)
+		closedir(d);
+	free(version);
+	free(dir);
+}
+
+int
+lv_xml_domain(struct guest *g, const char *live, struct err *e)
+{
+	struct lv *lv = g->impl;
+	xmlNodePtr root, devices, n;
+	xmlDocPtr doc;
+	int rc;
+
+	rc = parse(live, "domain", &doc, e);
+	if (rc != 0)
+		return rc;
+	root = xmlDocGetRootElement(doc);
+	devices = child(root, "devices");
+	for (n = child(devices, "disk"); n != NULL;
+	     n = element(n->next, "disk"))
+		read_disk(g, n);
+	for (n = child(devices, "channel"); n != NULL;
+	     n = element(n->next, "channel"))
+		if (attr_is(
+			child(n, "target"), "name", "org.qemu.guest_agent.0"))
+			lv->agent = true;
+	read_nvram(g, child(child(root, "os"), "nvram"));
+	read_tpm(g, child(devices, "tpm"));
+	xmlFreeDoc(doc);
+	return 0;
+}
+
+int
+lv_xml_job(const char *xml, struct lv_job *out, struct err *e)
+{
+	xmlNodePtr root, n;
+	xmlDocPtr doc;
+	char *path;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = parse(xml, "domainbackup", &doc, e);
+	if (rc != 0)
+		return rc;
+	root = xmlDocGetRootElement(doc);
+	out->socket = attr(child(root, "server"), "socket");
+	n = child(child(root, "disks"), "disk");
+	for (; n != NULL; n = element(n->next, "disk")) {
+		path = attr(child(n, "scratch"), "file");
+		if (path == NULL)
+			continue;
+		if (strstr(path, "/" GUEST_PREFIX) == NULL ||
+		    out->nscratch == MANIFEST_VOLUMES_MAX) {
+			free(path);
+			continue;
+		}
+		out->ours = true;
+		out->scratch[out->nscratch++] = path;
+	}
+	xmlFreeDoc(doc);
+	return 0;
+}
+
+void
+lv_job_fini(struct lv_job *job)
+{
+	free(job->socket);
+	for (unsigned i = 0; i < job->nscratch; i++)
+		free(job->scratch[i]);
+	memset(job, 0, sizeof(*job));
+}
+
+bool
+lv_xml_covers(const char *xml, const char *target)
+{
+	xmlNodePtr n;
+	xmlDocPtr doc;
+	bool covers = false;
+
+	if (parse(xml, "domaincheckpoint", &doc, NULL) != 0)
+		return false;
+	n = child(child(xmlDocGetRootElement(doc), "disks"), "disk");
+	for (; n != NULL; n = element(n->next, "disk"))
+		if (attr_is(n, "name", target) &&
+		    attr_is(n, "checkpoint", "bitmap"))
+			covers = true;
+	xmlFreeDoc(doc);
+	return covers;
+}
+
+/* --- writing */
+
+static void
+quoted(struct buf *out, const char *attribute, const char *value)
+{
+	buf_printf(out, " %s='", attribute);
+	for (; *value != 0; value++)
+		switch (*value) {
+		case '&': buf_printf(out, "&amp;"); break;
+		case '<': buf_printf(out, "&lt;"); break;
+		case '\'': buf_printf(out, "&apos;"); break;
+		default: buf_u8(out, (uint8_t)*value);
+		}
+	buf_printf(out, "'");
+}
+
+/* The place of a disk in the view, or -1. */
+static int
+place(const struct lv_view *v, unsigned disk)
+{
+	for (unsigned i = 0; i < v->ndisks; i++)
+		if (v->disk[i] == disk)
+			return (int)i;
+	return -1;
+}
+
+void
+lv_xml_backup(const struct guest *g, struct buf *out)
+{
+	const struct lv *lv = g->impl;
+	const struct lv_view *v = &lv->view;
+
+	buf_printf(out, "<domainbackup mode='pull'><server transport='unix'");
+	quoted(out, "socket", v->socket);
+	buf_printf(out, "/><disks>");
+	for (unsigned d = 0; d < g->ndisks; d++) {
+		int i = place(v, d);
+
+		buf_printf(out, "<disk");
+		quoted(out, "name", lv->disk[d].target);
+		if (i == -1) {
+			buf_printf(out, " backup='no'/>");
+			continue;
+		}
+		buf_printf(out, " backup='yes' type='file'");
+		quoted(out, "exportname", g->disk[d].name);
+		if (v->incremental[i]) {
+			buf_printf(out, " backupmode='incremental'");
+			quoted(out, "incremental", v->old);
+			quoted(out, "exportbitmap", GUEST_VIEW_BITMAP);
+		} else {
+			buf_printf(out, " backupmode='full'");
+		}
+		buf_printf(out, "><scratch");
+		quoted(out, "file", v->scratch[i]);
+		buf_printf(out, "/></disk>");
+	}
+	buf_printf(out, "</disks></domainbackup>");
+}
+
+bool
+lv_xml_checkpoint(const struct guest *g, struct buf *out)
+{
+	const struct lv *lv = g->impl;
+	bool any = false;
+
+	buf_printf(
+	    out, "<domaincheckpoint><name>%s</name><disks>", lv->view.new);
+	for (unsigned d = 0; d < g->ndisks; d++) {
+		bool is = place(&lv->view, d) != -1 && lv->disk[d].bitmap;
+
+		buf_printf(out, "<disk");
+		quoted(out, "name", lv->disk[d].target);
+		buf_printf(out, " checkpoint='%s'/>", is ? "bitmap" : "no");
+		any = any || is;
+	}
+	buf_printf(out, "</disks></domaincheckpoint>");
+	return any;
+}
+
+void
+lv_xml_renewal(
+    const struct guest *g, const char *name, int only, struct buf *out)
+{
+	const struct lv *lv = g->impl;
+	const struct lv_view *v = &lv->view;
+
+	/* It must have been made before any other that libvirt knows of. */
+	buf_printf(out,
+	    "<domaincheckpoint><name>%s</name><creationTime>1</creationTime>"
+	    "<disks>",
+	    name);
+	for (unsigned i = 0; i < v->ndisks; i++) {
+		const struct lv_disk *l = &lv->disk[v->disk[i]];
+
+		if (!(only == (int)i || (only == -1 && v->incremental[i])))
+			continue;
+		buf_printf(out, "<disk");
+		quoted(out, "name", l->target);
+		buf_printf(out, " checkpoint='bitmap'");
+		quoted(out, "bitmap", name);
+		buf_printf(out, "/>");
+	}
+	buf_printf(out, "</disks></domaincheckpoint>");
+}
