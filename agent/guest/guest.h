@@ -27,6 +27,10 @@ enum {
 	CHECKPOINT_NAME_MAX = 48 /* "backstay-REPO8-TAG" and a zero byte */
 };
 
+/** guest_bitmap_name(out, repo, tag): "backstay-REPO8-TAG". */
+void guest_bitmap_name(
+    char out[CHECKPOINT_NAME_MAX], const char *repo, const char *tag);
+
 /* A disk of the guest.  Owned by the guest; constant while it is open. */
 struct guest_disk {
 	char name[NAME_PART_MAX + 1]; /* "vda"; as it is called in backups */
@@ -96,7 +100,7 @@ int guest_release(struct guest *g, const char *repo, const char *keep,
 typedef int guest_frozen_fn(struct guest *g, void *arg, struct err *e);
 
 struct guest_view_options {
-	const char *repo;  /* 8 hex digits of the repository's uuid */
+	const char *repo;  /* 8 hex digits: of what repository and VM */
 	const char *tag;   /* of the new checkpoint */
 	const char *since; /* of the parent's, or NULL: none */
 	enum guest_quiesce quiesce;

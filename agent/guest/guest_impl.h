@@ -134,10 +134,6 @@ struct guest_disk *guest_add_disk(struct guest *g, const char *name);
 void guest_add_file(
     struct guest *g, const char *name, const char *kind, const char *path);
 
-/** guest_bitmap_name(out, repo, tag): "backstay-REPO8-TAG". */
-void guest_bitmap_name(
-    char out[CHECKPOINT_NAME_MAX], const char *repo, const char *tag);
-
 /**
  * guest_bitmap_is_old(name, repo, keep): is it a bitmap (checkpoint) of
  * repository ${repo} (NULL: of none) that is not of tag ${keep}?

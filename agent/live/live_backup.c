@@ -31,7 +31,7 @@ struct live {
 	struct live_result *out;
 	struct guest *guest;
 	struct backup *backup;
-	char repo[9];
+	char owner[9]; /* of bitmaps: this repository and VM */
 	char tag[CHECKPOINT_TAG_LEN + 1];
 	const char *since; /* the parent's checkpoint, or NULL */
 	unsigned ndisks;
@@ -251,7 +251,7 @@ add_ram(struct live *l, struct err *e)
 static int
 begin_view(struct live *l, struct guest_view *v, struct err *e)
 {
-	struct guest_view_options vo = { .repo = l->repo,
+	struct guest_view_options vo = { .repo = l->owner,
 		.tag = l->tag,
 		.since = l->since,
 		.quiesce = l->o->quiesce,
@@ -325,7 +325,7 @@ open_images(struct live *l, bool *since_used, struct err *e)
 		snprintf(spec, sizeof(spec), "%s:%s", d->format, d->path);
 		why[0] = 0;
 		if (l->since != NULL) {
-			guest_bitmap_name(bitmap, l->repo, l->since);
+			guest_bitmap_name(bitmap, l->owner, l->since);
 			rc = source_open_bitmap(
 			    spec, bitmap, &s, why, sizeof(why), e);
 		} else {
@@ -413,10 +413,26 @@ release_old(struct live *l, struct err *e)
 	bool found;
 	int rc;
 
-	rc = guest_release(l->guest, l->repo, l->since, what, sizeof(what), e);
+	rc = guest_release(l->guest, l->owner, l->since, what, sizeof(what), e);
 	if (what[0] != 0)
 		note(l, "released what an earlier run left: %s", what);
 	return rc != 0 ? rc : ram_release(l->guest, &found, e);
+}
+
+/* One guest may be backed up to several repositories, and there as several VMs:
+ * each has bitmaps of its own, and lets those of the others be. */
+static void
+name_owner(struct live *l)
+{
+	struct hasher *h = hasher_new(NULL);
+	char *text =
+	    xasprintf("%s %s", backup_repo(l->backup), l->o->backup.vm);
+	struct id id;
+
+	hasher_chunk(h, text, strlen(text), &id);
+	hex(id.b, sizeof(l->owner) / 2, l->owner);
+	free(text);
+	hasher_free(h);
 }
 
 int
@@ -443,7 +459,7 @@ live_backup_run(
 	rc = backup_open(&bo, &l->backup, e);
 	if (rc != 0)
 		goto out;
-	snprintf(l->repo, sizeof(l->repo), "%.8s", backup_repo(l->backup));
+	name_owner(l);
 	if (!o->backup.full)
 		l->since = backup_parent_checkpoint(l->backup);
 	if (guest_state(l->guest) == GUEST_OFF) {
