@@ -276,7 +276,7 @@ start(struct fake *f, enum manner manner, bool df)
 	struct source_nbd_options o = { .socket = "sock",
 		.dirty = DIRTY,
 		.connections = 1,
-		.timeout_ms = 1500 };
+		.timeout_ms = manner == TRICKLES ? 3000 : 30000 };
 	struct source *s;
 	struct err e = { 0 };
 
