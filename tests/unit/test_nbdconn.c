@@ -123,7 +123,7 @@ static bool
 negotiate(struct fake *f, int fd)
 {
 	static const struct buf empty;
-	uint8_t head[16], data[OPTION_MAX];
+	uint8_t head[16] = { 0 }, data[OPTION_MAX] = { 0 };
 	struct buf b = { 0 };
 
 	buf_add(&b, "NBDMAGICIHAVEOPT\0\3", 18);
