@@ -46,5 +46,6 @@ boot
 chain_backup
 chain_read_all "after QEMU was killed"
 ok "after QEMU was killed, a backup reads everything"
+chain_choose
 vm_stop web
 qemu-img check -q "$chain_disks/a.qcow2" || fail "qemu-img check of vda"

@@ -47,5 +47,6 @@ vm_wait web '^AGREE .* ok' 90
 chain_backup
 chain_read_little "after the domain was switched off"
 ok "after the domain was switched off and on, a backup reads what changed"
+chain_choose
 vm_sound web
 lv_stop
