@@ -23,6 +23,7 @@ print_layout(const struct ramstream_layout *l)
 	json_set_u64(j, "head", l->head);
 	json_set_u64(j, "section", l->section);
 	json_set_bool(j, "footer", l->footer);
+	json_set_bool(j, "switchover", l->switchover);
 	json_set_u64(j, "size", l->size);
 	for (unsigned i = 0; i < l->nblocks; i++) {
 		json_t *b = json_object();
@@ -123,6 +124,8 @@ parse_layout(const json_t *j, struct ramstream_layout *l, struct err *e)
 		rc = json_get_u64(lj, "section", &section, e);
 	if (rc == 0)
 		rc = json_get_bool(lj, "footer", &l->footer, e);
+	if (rc == 0)
+		rc = json_get_bool(lj, "switchover", &l->switchover, e);
 	if (rc == 0)
 		rc = json_get_u64(lj, "size", &l->size, e);
 	if (rc == 0)

@@ -199,7 +199,7 @@ switch_params(struct guest *g, const json_t *now, const struct migrate_caps *c,
 int
 migrate_setup(struct guest *g, const struct migrate_caps *c, struct err *e)
 {
-	json_t *now;
+	json_t *now = NULL;
 	int rc;
 
 	rc = migrate_restore(g, NULL, e);
@@ -355,23 +355,34 @@ pause_ms(unsigned ms)
 	nanosleep(&t, NULL);
 }
 
-/* 0: it goes on.  1: it is done. */
+struct progress {
+	uint64_t moved; /* bytes */
+	uint64_t pages;
+	bool done;
+};
+
 static int
-look(struct guest *g, uint64_t *moved, int *done, struct err *e)
+look(struct guest *g, struct progress *p, struct err *e)
 {
 	const char *status = "none", *why = "it does not say why";
-	json_t *j, *ram = NULL;
+	uint64_t zero = 0;
+	json_t *j, *ram;
 	int rc;
 
+	memset(p, 0, sizeof(*p));
 	rc = guest_monitor(g, "query-migrate", NULL, -1, &j, e);
 	if (rc != 0)
 		return rc;
 	json_opt_str(j, "status", &status, NULL);
 	json_opt_str(j, "error-desc", &why, NULL);
 	ram = json_object_get(j, "ram");
-	if (ram != NULL)
-		json_opt_u64(ram, "transferred", moved, NULL);
-	*done = strcmp(status, "completed") == 0;
+	if (ram != NULL) {
+		json_opt_u64(ram, "transferred", &p->moved, NULL);
+		json_opt_u64(ram, "normal", &p->pages, NULL);
+		json_opt_u64(ram, "duplicate", &zero, NULL);
+		p->pages += zero;
+	}
+	p->done = strcmp(status, "completed") == 0;
 	if (strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0)
 		rc = err_set(e, ERR_SYS,
 		    "QEMU could not save the guest's memory (%s): %.200s",
@@ -383,10 +394,20 @@ look(struct guest *g, uint64_t *moved, int *done, struct err *e)
 int
 migrate_failed(struct guest *g, struct err *e)
 {
-	uint64_t moved;
-	int done;
+	struct progress p;
 
-	return look(g, &moved, &done, e);
+	return look(g, &p, e);
+}
+
+int
+migrate_begun(struct guest *g, bool *begun, struct err *e)
+{
+	struct progress p;
+	int rc;
+
+	rc = look(g, &p, e);
+	*begun = rc == 0 && (p.done || p.pages > 0);
+	return rc;
 }
 
 void
@@ -403,16 +424,17 @@ migrate_cancel(struct guest *g)
 int
 migrate_wait(struct guest *g, struct err *e)
 {
-	uint64_t moved = 0, last = 0, since = now_ms();
+	uint64_t last = 0, since = now_ms();
+	struct progress p;
 	unsigned ms = POLL_MIN_MS;
-	int rc, done = 0;
+	int rc;
 
 	for (;;) {
-		rc = look(g, &moved, &done, e);
-		if (rc != 0 || done)
+		rc = look(g, &p, e);
+		if (rc != 0 || p.done)
 			return rc;
-		if (moved != last) {
-			last = moved;
+		if (p.moved != last) {
+			last = p.moved;
 			since = now_ms();
 		} else if (now_ms() - since > MIGRATE_STALL_MS) {
 			migrate_cancel(g);

@@ -49,6 +49,9 @@ int migrate_wait(struct guest *g, struct err *e);
 /** migrate_failed(g, e): 0 while it goes on or when it is done; ERR_SYS. */
 int migrate_failed(struct guest *g, struct err *e);
 
+/** migrate_begun(g, begun, e): did it write pages?  As migrate_failed. */
+int migrate_begun(struct guest *g, bool *begun, struct err *e);
+
 /** migrate_cancel(g): and wait until it has ended, some seconds at most. */
 void migrate_cancel(struct guest *g);
 

@@ -267,11 +267,13 @@ find_block(const struct ramstream_layout *l, const char *name)
 	return NULL;
 }
 
-/* Pages up to the section's end. */
+/* Pages up to the section's end.  ${last}: the block of the page before, which
+ * may be of the section before. */
 static int
-parse_pages(struct ramstream *s, struct reader *r)
+parse_pages(
+    struct ramstream *s, struct reader *r, const struct ram_block **last)
 {
-	const struct ram_block *b = NULL;
+	const struct ram_block *b = *last;
 	char name[RAM_NAME_MAX + 1];
 
 	for (;;) {
@@ -287,6 +289,7 @@ parse_pages(struct ramstream *s, struct reader *r)
 		if ((flags & QEMU_PAGE_SAME) == 0) {
 			take_name(r, name);
 			b = find_block(&s->layout, name);
+			*last = b;
 		}
 		if (r->rc != 0)
 			return r->rc;
@@ -307,31 +310,32 @@ parse_pages(struct ramstream *s, struct reader *r)
 	}
 }
 
-/* All sections of the memory's pages; the state begins with the first one of
- * another kind. */
+/* All sections of the memory's pages, up to the first device's. */
 static int
 parse_parts(struct ramstream *s, struct reader *r)
 {
+	const struct ram_block *last = NULL;
 	const uint8_t *p;
-	uint64_t at;
 	int rc;
 
 	for (;;) {
-		at = r->pos;
-		s->tail = at;
+		s->tail = r->pos;
 		p = take(r, 1);
 		if (p == NULL)
 			return r->rc;
-		if (*p == QEMU_COMMAND) {
-			/* It would come after the pages, not between. */
-			return ERR_UNSUP;
-		}
-		if (*p != QEMU_PART && *p != QEMU_END)
+		if (*p == QEMU_FULL)
 			return 0;
-		if (take_u32(r) != s->layout.section) {
-			return r->rc;
+		if (*p == QEMU_COMMAND) {
+			if (take_u32(r) != (uint32_t)QEMU_SWITCHOVER << 16)
+				return r->rc != 0 ? r->rc : ERR_UNSUP;
+			s->layout.switchover = true;
+			continue;
 		}
-		rc = parse_pages(s, r);
+		/* Whatever else there is might have pages after it. */
+		if ((*p != QEMU_PART && *p != QEMU_END) ||
+		    take_u32(r) != s->layout.section)
+			return r->rc != 0 ? r->rc : ERR_UNSUP;
+		rc = parse_pages(s, r, &last);
 		if (rc == 0)
 			rc = parse_footer(r, false, &s->layout);
 		if (rc != 0)

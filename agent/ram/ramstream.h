@@ -37,6 +37,7 @@ struct ramstream_layout {
 	uint64_t head;
 	uint32_t section; /* QEMU's number of it */
 	bool footer;      /* sections end with one */
+	bool switchover;  /* pages end with this command */
 	unsigned nblocks;
 	struct ram_block block[RAM_BLOCKS_MAX];
 	uint64_t size; /* of the volume of the pages */

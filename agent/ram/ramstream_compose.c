@@ -161,6 +161,10 @@ ramstream_compose(const struct ramstream_layout *l, int ram, int state, int out,
 			buf_u8(&w.b, QEMU_FOOTER);
 			add_be32(&w.b, l->section);
 		}
+		if (l->switchover) {
+			buf_u8(&w.b, QEMU_COMMAND);
+			add_be32(&w.b, (uint32_t)QEMU_SWITCHOVER << 16);
+		}
 		rc = flush(&w, e);
 	}
 	if (rc == 0)

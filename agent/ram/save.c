@@ -74,8 +74,9 @@ ram_frozen(struct guest *g, void *arg, struct err *e)
 	return rc == 0 && yes ? take_files(r, e) : rc;
 }
 
-/* The devices' state is taken when QEMU lets the guest go on, and no sooner:
- * whoever lets it go on before that would part it from its disks. */
+/* The devices' state is taken before the first page, and no sooner may the
+ * guest go on: that would part it from its disks.  Before 8.2 QEMU lets it go
+ * on by itself, later only one that ran. */
 int
 ram_frozen_after(struct guest *g, void *arg, struct err *e)
 {
@@ -93,10 +94,9 @@ ram_frozen_after(struct guest *g, void *arg, struct err *e)
 	r->begun = true;
 	for (;;) {
 		rc = migrate_running(g, &running, e);
+		if (rc == 0 && !running)
+			rc = migrate_begun(g, &running, e);
 		if (rc != 0 || running)
-			return rc;
-		rc = migrate_failed(g, e);
-		if (rc != 0)
 			return rc;
 		if (now_ms() > end)
 			return err_set(e, ERR_TIMEOUT,
@@ -123,6 +123,7 @@ static int
 place(struct ram *r, struct err *e)
 {
 	int fd, index, rc;
+	struct err why;
 
 	rc = ramcopy_scratch(r->o.scratch_dir, &index, e);
 	if (rc == 0)
@@ -135,14 +136,14 @@ place(struct ram *r, struct err *e)
 		log_sys("memory: dup");
 		return err_set(e, ERR_SYS, "no file descriptor: %m");
 	}
-	rc = ramstream_open(fd, index, &r->pages, e);
+	rc = ramstream_open(fd, index, &r->pages, &why);
 	if (rc == ERR_UNSUP) {
-		log_info("%s: kept as it is", e != NULL ? e->text : "memory");
+		log_info("%s: kept as it is", why.text);
 		r->facts.form = RAM_FORM_RAW;
 		return 0;
 	}
 	if (rc != 0)
-		return rc;
+		return err_set(e, rc, "%s", why.text);
 	r->facts.form = RAM_FORM_PLACED;
 	r->facts.layout = *ramstream_layout(r->pages);
 	return ramstream_state(r->pages, r->state, e);

@@ -8,13 +8,15 @@
 enum {
 	QEMU_VERSION = 3,
 	/* Kinds of sections. */
-	QEMU_START = 1,         /* u32 id, name, u32 instance, u32 version */
-	QEMU_PART = 2,          /* u32 id */
-	QEMU_END = 3,           /* u32 id */
+	QEMU_START = 1, /* u32 id, name, u32 instance, u32 version */
+	QEMU_PART = 2,  /* u32 id */
+	QEMU_END = 3,   /* u32 id */
+	QEMU_FULL = 4,
 	QEMU_SUBSECTION = 5,    /* name, u32 version */
 	QEMU_CONFIGURATION = 7, /* u32 length, machine type */
 	QEMU_COMMAND = 8,       /* u16 command, u16 length */
 	QEMU_FOOTER = 0x7e,     /* u32 id */
+	QEMU_SWITCHOVER = 11,   /* a command without data, from QEMU 10 on */
 	/* In the lower bits of a page's address, u64. */
 	QEMU_PAGE_ZERO = 0x02, /* one byte, 0 */
 	QEMU_PAGE_SIZES = 0x04,
