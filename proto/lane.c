@@ -122,9 +122,8 @@ flush(struct lane *l, struct err *e)
 		    e, ERR_CLOSED, "%s: the connection is broken", l->peer);
 	if (l->out.len == 0)
 		return 0;
-	rc = l->meter != NULL
-	    ? write_measured(l, e)
-	    : l->ops->write(l->t, l->out.data, l->out.len, e);
+	rc = l->meter != NULL ? write_measured(l, e)
+			      : l->ops->write(l->t, l->out.data, l->out.len, e);
 	if (rc != 0) {
 		l->broken = true;
 		l->out.len = 0;
