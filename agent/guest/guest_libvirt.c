@@ -278,8 +278,8 @@ state_of(int state)
 	}
 }
 
-static int
-read_state(struct guest *g, struct err *e)
+int
+lv_read_state(struct guest *g, struct err *e)
 {
 	struct lv *lv = g->impl;
 	int state, reason;
@@ -350,7 +350,7 @@ guest_open_libvirt(
 	if (rc == 0)
 		rc = lv_enter(lv, GUEST_SLOW_MS, e);
 	if (rc == 0) {
-		rc = read_state(g, e);
+		rc = lv_read_state(g, e);
 		if (rc == 0)
 			rc = read_definition(g, e);
 		if (rc == 0)

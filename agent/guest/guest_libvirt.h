@@ -81,6 +81,12 @@ struct lv {
 	struct lv_view view;
 };
 
+/* --- guest_libvirt.c */
+
+/** lv_read_state(g, e): state and pid as they are now.  Between lv_enter and
+ * lv_leave. */
+int lv_read_state(struct guest *g, struct err *e);
+
 /* --- guest_libvirt_call.c */
 
 /** lv_connect(lv, domain, e): ${domain}: name or UUID; fills in conn, dom,
@@ -132,6 +138,9 @@ struct lv_job {
 	unsigned nscratch;
 	char *scratch[MANIFEST_VOLUMES_MAX];
 };
+
+/** lv_name_is_ours(path): does the last part begin with our prefix? */
+bool lv_name_is_ours(const char *path);
 
 int lv_xml_job(const char *xml, struct lv_job *out, struct err *e);
 void lv_job_fini(struct lv_job *job);

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,49 +21,32 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
-/* What libvirt wants to have told to it once it is no longer registered. */
-struct handle {
-	struct handle *next;
-	int id;
-	bool removed;
-	void *opaque;
-	virFreeCallback ff;
-};
-
-static pthread_mutex_t loop_mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t loop_once = PTHREAD_ONCE_INIT;
-static struct handle *handles; /* guarded by loop_mu */
-static int next_id = 1;        /* guarded by loop_mu */
 
-/* One connection is opened at a time; whose, guarded by open_mu, and by the
- * clock's mutex what it points to. */
-static pthread_mutex_t open_mu = PTHREAD_MUTEX_INITIALIZER;
+/* Whose connection this thread opens. */
 static _Thread_local struct lv_clock *opening;
 
+/*
+ * libvirt would have the socket of a new connection watched.  Refused, it does
+ * without events and keepalive, for which nobody here would listen.
+ */
 static int
 handle_add(int fd, int events, virEventHandleCallback cb, void *opaque,
     virFreeCallback ff)
 {
-	struct handle *h = xcalloc(1, sizeof(*h));
 	struct stat st;
-	int id;
 
 	(void)events;
 	(void)cb;
+	(void)opaque;
+	(void)ff;
 	if (opening != NULL && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode)) {
 		pthread_mutex_lock(&opening->mu);
 		if (opening->fd == -1)
 			opening->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 		pthread_mutex_unlock(&opening->mu);
 	}
-	h->opaque = opaque;
-	h->ff = ff;
-	pthread_mutex_lock(&loop_mu);
-	id = h->id = next_id++;
-	h->next = handles;
-	handles = h;
-	pthread_mutex_unlock(&loop_mu);
-	return id;
+	return -1;
 }
 
 static void
@@ -72,44 +56,11 @@ handle_update(int id, int events)
 	(void)events;
 }
 
-/* libvirt holds a lock here that the callback takes: it waits for sweep. */
 static int
 handle_remove(int id)
 {
-	int rc = -1;
-
-	pthread_mutex_lock(&loop_mu);
-	for (struct handle *h = handles; h != NULL; h = h->next)
-		if (h->id == id && !h->removed) {
-			h->removed = true;
-			rc = 0;
-		}
-	pthread_mutex_unlock(&loop_mu);
-	return rc;
-}
-
-static void
-sweep(void)
-{
-	struct handle *gone = NULL, *h;
-
-	pthread_mutex_lock(&loop_mu);
-	for (struct handle **p = &handles; (h = *p) != NULL;) {
-		if (!h->removed) {
-			p = &h->next;
-			continue;
-		}
-		*p = h->next;
-		h->next = gone;
-		gone = h;
-	}
-	pthread_mutex_unlock(&loop_mu);
-	while ((h = gone) != NULL) {
-		gone = h->next;
-		if (h->ff != NULL)
-			h->ff(h->opaque);
-		free(h);
-	}
+	(void)id;
+	return -1;
 }
 
 static int
@@ -117,7 +68,9 @@ timer_add(int ms, virEventTimeoutCallback cb, void *opaque, virFreeCallback ff)
 {
 	(void)ms;
 	(void)cb;
-	return handle_add(-1, 0, NULL, opaque, ff);
+	(void)opaque;
+	(void)ff;
+	return -1;
 }
 
 static void
@@ -211,7 +164,6 @@ disconnect(struct lv *lv)
 	pthread_mutex_unlock(&lv->clock.mu);
 	if (fd != -1)
 		close(fd);
-	sweep();
 }
 
 void
@@ -236,11 +188,9 @@ open_domain(struct lv *lv, const char *domain, struct err *e)
 {
 	const char *uri = lv->uri == NULL ? "libvirt" : lv->uri;
 
-	pthread_mutex_lock(&open_mu);
 	opening = &lv->clock;
 	lv->conn = virConnectOpen(lv->uri);
 	opening = NULL;
-	pthread_mutex_unlock(&open_mu);
 	if (lv->conn == NULL)
 		return lv_error(lv, e, "cannot connect to %s", uri);
 	lv->dom = virDomainLookupByUUIDString(lv->conn, domain);
@@ -264,6 +214,17 @@ lv_connect(struct lv *lv, const char *domain, struct err *e)
 	return rc;
 }
 
+/* Nobody reads but in a call: an end that came between them waits there. */
+static bool
+is_alive(struct lv *lv)
+{
+	struct pollfd p = { .fd = lv->clock.fd, .events = POLLRDHUP };
+
+	if (lv->dom == NULL || virConnectIsAlive(lv->conn) != 1)
+		return false;
+	return p.fd == -1 || poll(&p, 1, 0) <= 0;
+}
+
 int
 lv_enter(struct lv *lv, unsigned ms, struct err *e)
 {
@@ -271,7 +232,7 @@ lv_enter(struct lv *lv, unsigned ms, struct err *e)
 
 	pthread_mutex_lock(&lv->mu);
 	clock_set(&lv->clock, ms);
-	if (lv->dom == NULL || virConnectIsAlive(lv->conn) != 1) {
+	if (!is_alive(lv)) {
 		disconnect(lv);
 		rc = open_domain(lv, lv->uuid, e);
 		if (rc != 0)
@@ -286,7 +247,6 @@ void
 lv_leave(struct lv *lv)
 {
 	clock_set(&lv->clock, 0);
-	sweep();
 	pthread_mutex_unlock(&lv->mu);
 }
 

@@ -35,12 +35,11 @@ remove_files(const struct lv_job *job)
 		unlink(job->scratch[i]);
 		dir = xstrdup(job->scratch[i]);
 		*strrchr(dir, '/') = 0;
-		if (strstr(dir, "/" GUEST_PREFIX) != NULL)
+		if (lv_name_is_ours(dir))
 			rmdir(dir); /* as soon as it is empty */
 		free(dir);
 	}
-	if (job->socket != NULL &&
-	    strstr(job->socket, "/" GUEST_PREFIX) != NULL)
+	if (job->socket != NULL && lv_name_is_ours(job->socket))
 		unlink(job->socket);
 }
 

@@ -165,7 +165,16 @@ lv_view_files(struct guest *g, const struct guest_view_options *o,
 			    "disk %s is shared with other machines, whose "
 			    "writes no point in time holds back: leave it out",
 			    g->disk[o->disk[i]].name);
-	rc = check_room(g, o, e);
+	/* It may have ended, or been started anew, since it was opened. */
+	rc = lv_enter(lv, LV_QUICK_MS, e);
+	if (rc != 0)
+		return rc;
+	rc = lv_read_state(g, e);
+	lv_leave(lv);
+	if (rc == 0 && g->state == GUEST_OFF)
+		rc = err_set(e, ERR_INVAL, "the guest is not running");
+	if (rc == 0)
+		rc = check_room(g, o, e);
 	if (rc != 0)
 		return rc;
 	memset(v, 0, sizeof(*v));
@@ -178,8 +187,6 @@ lv_view_files(struct guest *g, const struct guest_view_options *o,
 	v->scratch_max = o->scratch_max;
 	v->ndisks = o->ndisks;
 	memcpy(v->disk, o->disk, sizeof(v->disk));
-	/* It may have been started anew since the guest was opened. */
-	g->pid = lv_find_qemu(lv);
 	rc = make_dir(lv, o->scratch_dir, e);
 	if (rc == 0)
 		rc = choose_socket(lv, e);

@@ -203,6 +203,15 @@ lv_xml_domain(struct guest *g, const char *live, struct err *e)
 	return 0;
 }
 
+bool
+lv_name_is_ours(const char *path)
+{
+	const char *name = strrchr(path, '/');
+
+	return name != NULL &&
+	    strncmp(name + 1, GUEST_PREFIX, strlen(GUEST_PREFIX)) == 0;
+}
+
 int
 lv_xml_job(const char *xml, struct lv_job *out, struct err *e)
 {
@@ -222,7 +231,7 @@ lv_xml_job(const char *xml, struct lv_job *out, struct err *e)
 		path = attr(child(n, "scratch"), "file");
 		if (path == NULL)
 			continue;
-		if (strstr(path, "/" GUEST_PREFIX) == NULL ||
+		if (!lv_name_is_ours(path) ||
 		    out->nscratch == MANIFEST_VOLUMES_MAX) {
 			free(path);
 			continue;

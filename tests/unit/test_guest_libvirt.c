@@ -785,6 +785,7 @@ main(int argc, char **argv)
 
 	if (rc != -1)
 		return rc;
+	signal(SIGPIPE, SIG_IGN);
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, make_room, remove_room);
