@@ -92,6 +92,7 @@ short)
 	holds advance -DMAXPUB=3
 	holds commit -DFAIL -DREBUILD -DCRASHES=2
 	holds damage
+	holds checkpoint -DWRITES=2 -DBACKUPS=3
 	;;
 complete)
 	holds ledger -DNOCRASH -DMAXPUB=3
@@ -102,6 +103,7 @@ complete)
 	holds advance -DCRASH -DMAXPUB=6
 	holds commit -DNP=4 -DFAIL -DREBUILD -DCRASHES=3
 	holds damage
+	holds checkpoint
 	;;
 *)
 	echo "usage: tests/model/run.sh [short|complete]" >&2
@@ -120,6 +122,7 @@ broken '-DFAIL -DREBUILD -DCRASHES=2' commit EARLYM EARLYINDEX NOBURY \
 	TOMBLATE UNLINK TOMBDROP TOMBNOW ROLLTOMB ROLLSYNC MOVEDROP \
 	MOVEPOISONED DROPTWICE OTHERMETA
 broken '-DNP=4 -DFAIL -DREBUILD -DCRASHES=2' commit CARRYPOISONED
+broken '' checkpoint LATE CLEAR ANYNEW INUSE LOOKLATE
 broken '' damage NOHEAL HEALCOUNTS MOVE FLAG NORELOOK BLINDCOPY UNLINK HAD
 
 while [ "$(jobs -p | wc -l)" -gt 0 ]; do
