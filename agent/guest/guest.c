@@ -148,8 +148,9 @@ guest_close(struct guest *g)
 	if (g->viewing)
 		guest_view_end(g, false, NULL);
 	let_guard_go(g);
-	g->ops->close(g);
+	/* Who waits for the connection may have the lock when he gets it. */
 	mark_close(g->mark);
+	g->ops->close(g);
 	for (unsigned i = 0; i < g->ndisks; i++)
 		free(g->disk[i].path);
 	for (unsigned i = 0; i < g->nfiles; i++)

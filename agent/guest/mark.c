@@ -75,6 +75,7 @@ store(struct mark *m)
 {
 	json_t *j = json_object(), *files = json_array();
 	struct buf b = { 0 };
+	size_t pad;
 	int rc = 0;
 
 	json_object_set_new(j, "frozen", json_integer(m->frozen));
@@ -89,7 +90,8 @@ store(struct mark *m)
 		buf_fini(&b);
 		return ERR_LIMIT;
 	}
-	memset(buf_extend(&b, MARK_LEN - b.len), ' ', MARK_LEN - b.len);
+	pad = MARK_LEN - b.len;
+	memset(buf_extend(&b, pad), ' ', pad);
 	if (pwrite_full(m->fd, b.data, b.len, 0) == -1)
 		rc = log_sys("%s: write of a guest's mark", m->dir);
 	buf_fini(&b);
