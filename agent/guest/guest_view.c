@@ -140,6 +140,8 @@ point_stopped(struct guest *g, const struct guest_view_options *o,
 		rc = g->ops->view_prepare(g, o, out, e);
 	if (rc == 0)
 		rc = g->ops->view_point(g, o, out, e);
+	if (rc == 0 && o->frozen_after != NULL)
+		rc = o->frozen_after(g, o->frozen_arg, e);
 	rc2 = guest_cont(g, rc == 0 ? e : NULL);
 	if (was_running)
 		out->pause_us = now_us() - start;

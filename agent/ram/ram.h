@@ -69,7 +69,8 @@ const char *ram_method_name(enum ram_method m);
 /**
  * ram_frozen(g, r, e): a guest_frozen_fn before the disks' point in time.
  * Afterwards the disks may be inactive.
- * ram_frozen_after(g, r, e): one for after it.  The guest may run then.
+ * ram_frozen_after(g, r, e): one for after it.  The guest may run then,
+ * and QEMU may go on writing: nobody must cancel its migration.
  */
 int ram_frozen(struct guest *g, void *r, struct err *e);
 int ram_frozen_after(struct guest *g, void *r, struct err *e);

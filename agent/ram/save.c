@@ -83,7 +83,7 @@ ram_frozen_after(struct guest *g, void *arg, struct err *e)
 	uint64_t end = now_ms() + SNAPSHOT_START_MS;
 	struct timespec t = { .tv_nsec = 1000000 };
 	struct ram *r = arg;
-	bool running = false;
+	bool running = false, begun = false;
 	int rc;
 
 	if (r->method != RAM_SNAPSHOT)
@@ -94,10 +94,13 @@ ram_frozen_after(struct guest *g, void *arg, struct err *e)
 	r->begun = true;
 	for (;;) {
 		rc = migrate_running(g, &running, e);
-		if (rc == 0 && !running)
-			rc = migrate_begun(g, &running, e);
 		if (rc != 0 || running)
 			return rc;
+		rc = migrate_begun(g, &begun, e);
+		if (rc != 0)
+			return rc;
+		if (begun)
+			return guest_monitor(g, "cont", NULL, -1, NULL, e);
 		if (now_ms() > end)
 			return err_set(e, ERR_TIMEOUT,
 			    "QEMU does not begin its background snapshot");
