@@ -73,9 +73,11 @@ chain_run() {
 		chain_read_little "incremental $i"
 	done
 	ok "so are $rounds incrementals, of which each reads what changed"
+	mv "$dir/r.vdb" "$dir/last.vdb"
 	chain_check "$first" 1 "${chain_was[$first]%% *}"
 	[ "$(cat "$dir/slots.out")" = "${chain_was[$first]}" ] ||
 		fail "$first has changed: $(cat "$dir/slots.out")"
+	must_differ $chain_region "$dir/r.vda" "$dir/last.vdb"
 	vm_sound $chain_vm
 	ok "the first one is still what it was, and the guest is well: its longest write took $(vm_latency $chain_vm) us"
 }

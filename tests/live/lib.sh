@@ -217,6 +217,15 @@ must_smear() {
 		fail "slots.py: $(cat "$dir/slots.err")"
 }
 
+# must_differ MIB RAW SECOND: slots.py says that they are of two moments.
+must_differ() {
+	if "$live/slots.py" "$@" >"$dir/slots.out" 2>"$dir/slots.err"; then
+		fail "slots.py takes two moments for one: $(cat "$dir/slots.out")"
+	fi
+	grep -q 'not of one moment' "$dir/slots.err" ||
+		fail "slots.py: $(cat "$dir/slots.err")"
+}
+
 # --- plain QEMU
 #
 # ${dir}/NAME has qmp.sock (for the agent under test), mon.sock (the test's own),
@@ -278,7 +287,7 @@ vm_stop() {
 	local pid=${vm_pid[$1]}
 
 	kill "-${2:-TERM}" "$pid" 2>/dev/null
-	wait_for 20 gone "$pid" || fail "QEMU of $1 does not end"
+	wait_for 20 gone "$pid" 2>/dev/null || fail "QEMU of $1 does not end"
 	wait "$pid" 2>/dev/null
 	forget "$pid"
 	vm_pid[$1]=
