@@ -9,6 +9,36 @@
 
 /* --- the guest's agent */
 
+/* The limit is the domain's: other programs find it as it was by default. */
+static void
+agent_limit(struct lv *lv, int seconds)
+{
+	(void)virDomainAgentSetResponseTimeout(lv->dom, seconds, 0);
+}
+
+/*
+ * Does an agent answer at all?  Asked first, for then it is certain that
+ * nothing was asked to freeze.
+ */
+static bool
+agent_answers(struct lv *lv)
+{
+	long long seconds;
+	unsigned nanoseconds;
+
+	agent_limit(lv, GUEST_AGENT_MS / 1000);
+	if (virDomainGetTime(lv->dom, &seconds, &nanoseconds, 0) == 0)
+		return true;
+	switch (virGetLastErrorCode()) {
+	case VIR_ERR_AGENT_UNRESPONSIVE:
+	case VIR_ERR_AGENT_UNSYNCED:
+	case VIR_ERR_ARGUMENT_UNSUPPORTED:
+	case VIR_ERR_OPERATION_INVALID:
+	case VIR_ERR_OPERATION_UNSUPPORTED: return false;
+	default: return true; /* one that does not tell the time */
+	}
+}
+
 static int
 lv_freeze(struct guest *g, struct err *e)
 {
@@ -18,14 +48,26 @@ lv_freeze(struct guest *g, struct err *e)
 	if (!lv->agent)
 		return err_set(e, ERR_UNSUP,
 		    "the domain has no channel for a guest agent");
-	/* It syncs with the agent first, with a limit of its own: 5 s. */
 	rc = lv_enter(lv, GUEST_FREEZE_MS + LV_QUICK_MS, e);
 	if (rc != 0)
 		return rc;
-	(void)virDomainAgentSetResponseTimeout(
-	    lv->dom, GUEST_FREEZE_MS / 1000, 0);
-	if (virDomainFSFreeze(lv->dom, NULL, 0, 0) == -1)
+	if (!agent_answers(lv)) {
 		rc = lv_error(lv, e, "guest agent");
+		if (rc != ERR_CLOSED)
+			rc = ERR_UNSUP;
+		agent_limit(lv, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK);
+		goto done;
+	}
+	agent_limit(lv, GUEST_FREEZE_MS / 1000);
+	if (virDomainFSFreeze(lv->dom, NULL, 0, 0) == -1) {
+		rc = lv_error(lv, e, "guest agent");
+		/* It refused, and has undone what it began. */
+		if (rc == ERR_SYS && virDomainFSThaw(lv->dom, NULL, 0, 0) != -1)
+			rc = ERR_UNSUP;
+	}
+done:
+	if (e != NULL && rc != 0)
+		e->code = rc;
 	lv_leave(lv);
 	return rc;
 }
@@ -44,9 +86,7 @@ lv_thaw(struct guest *g, struct err *e)
 	if (virDomainIsActive(lv->dom) != 0 &&
 	    virDomainFSThaw(lv->dom, NULL, 0, 0) == -1)
 		rc = lv_error(lv, e, "guest agent");
-	/* The limit is the domain's: other programs find it as it was. */
-	(void)virDomainAgentSetResponseTimeout(
-	    lv->dom, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, 0);
+	agent_limit(lv, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK);
 	lv_leave(lv);
 	return rc;
 }
