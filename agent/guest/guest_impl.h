@@ -122,6 +122,10 @@ int guest_reopen(const json_t *how, struct guest **out, struct err *e);
  * that must be undone. */
 int guest_guarded(struct guest *g, struct err *e);
 
+/** guest_check_iothreads(g, e): ERR_UNSUP: exporting its disks would put the
+ * guest at risk. */
+int guest_check_iothreads(struct guest *g, struct err *e);
+
 /**
  * guest_add_disk(g, name): the next disk, zeroed but for its name, which is
  * made of the characters of ${name} that a name may have, and unique.  NULL if

@@ -160,6 +160,8 @@ guest_view_begin(struct guest *g, const struct guest_view_options *o,
 	out->consistency = "crash";
 	rc = check(g, o, e);
 	if (rc == 0)
+		rc = guest_check_iothreads(g, e);
+	if (rc == 0)
 		rc = guest_guarded(g, e);
 	if (rc != 0)
 		return rc;

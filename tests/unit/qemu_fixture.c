@@ -34,7 +34,9 @@ image(struct qemu *q, const char *format, const char *name, unsigned size)
 void
 qemu_folder(struct qemu *q)
 {
-	memset(q, 0, sizeof(*q));
+	q->pid = 0;
+	q->test = NULL;
+	q->iothread = false;
 	snprintf(q->dir, sizeof(q->dir), "/tmp/backstay-qemu-XXXXXX");
 	assert_non_null(mkdtemp(q->dir));
 	image(q, "qcow2", "vda.qcow2", QEMU_VDA);
@@ -64,8 +66,10 @@ become_qemu(struct qemu *q, bool running)
 		"unix:test.sock,server=on,wait=off", "-blockdev",
 		"driver=file,filename=vda.qcow2,node-name=vda-file",
 		"-blockdev", "driver=qcow2,file=vda-file,node-name=disk",
-		"-device", "virtio-blk-pci,drive=disk,id=vda", "-drive",
-		"file=dc.raw,format=raw,if=none,id=dc", "-device",
+		"-object", "iothread,id=io0", "-device",
+		q->iothread ? "virtio-blk-pci,drive=disk,id=vda,iothread=io0"
+			    : "virtio-blk-pci,drive=disk,id=vda",
+		"-drive", "file=dc.raw,format=raw,if=none,id=dc", "-device",
 		"virtio-blk-pci,drive=dc", "-drive",
 		"file=cd.iso,format=raw,if=ide,index=2,media=cdrom",
 		"-blockdev", "driver=file,filename=spare.raw,node-name=spare",

@@ -3,9 +3,9 @@
  * qemu_fixture: a real QEMU in a folder of its own, without a system: its
  * disks are written through its second monitor as a guest would.
  *
- * vda: qcow2, 16 MiB, of -blockdev and a device with an id; dc: raw, 4 MiB, of
- * -drive and a device without; ide1-cd0: a CD; a node that no device uses;
- * firmware and NVRAM in flash.
+ * vda: qcow2, 16 MiB, of -blockdev and a device with an id; dc:
+ * raw, 4 MiB, of -drive and a device without; ide1-cd0: a CD; a node that no
+ * device uses; firmware and NVRAM in flash.
  */
 #ifndef TESTS_UNIT_QEMU_FIXTURE_H
 #define TESTS_UNIT_QEMU_FIXTURE_H
@@ -21,6 +21,7 @@ struct qemu {
 	char dir[64];
 	char qmp[96]; /* the monitor for those who are tested */
 	struct qmp *test;
+	bool iothread; /* vda has one; set before qemu_start */
 };
 
 enum { QEMU_VDA = 16 << 20, QEMU_DC = 4 << 20 };

@@ -558,6 +558,36 @@ the_nbd_server_of_somebody_else_is_left_alone(void **state)
 	guest_close(g);
 }
 
+/* QEMU 7.2 of Debian 12 aborts when a client of such an export hangs up. */
+static void
+a_disk_whose_reader_could_end_the_guest_is_refused(void **state)
+{
+	struct guest_view_options o;
+	struct err e = { 0 };
+	struct guest_view v;
+	struct guest *g;
+	int rc;
+
+	(void)state;
+	qemu_end(&qemu);
+	qemu.iothread = true;
+	qemu_start(&qemu, true);
+	g = open_with(NULL);
+	o = options(g, TAG1, NULL);
+	rc = guest_view_begin(g, &o, &v, &e);
+	if (qmp_version(qemu.test) < 900) {
+		assert_int_equal(rc, ERR_UNSUP);
+		assert_non_null(strstr(e.text, "iothread"));
+	} else {
+		assert_int_equal(rc, 0);
+		assert_int_equal(view_byte(&v.disk[0], 0, K64), 0);
+		assert_int_equal(view_byte(&v.disk[0], 0, K64), 0);
+		end(g, false);
+	}
+	assert_true(qemu_is_clean(&qemu));
+	guest_close(g);
+}
+
 static void
 two_at_once_get_in_nobodys_way(void **state)
 {
@@ -1158,6 +1188,7 @@ main(int argc, char **argv)
 		STILL(a_view_needs_room_before_it_begins),
 		STILL(a_job_that_somebody_ended_is_noticed),
 		STILL(the_nbd_server_of_somebody_else_is_left_alone),
+		STILL(a_disk_whose_reader_could_end_the_guest_is_refused),
 		STILL(two_at_once_get_in_nobodys_way),
 		RUNNING(what_a_killed_backup_left_is_let_go_of),
 		RUNNING(a_paused_guest_is_not_continued),
