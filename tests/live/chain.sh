@@ -4,11 +4,13 @@
 # A chain of backups of one guest, each restored and looked at: what the tests of
 # plain QEMU and of libvirt share.  Sourced behind tests/live/lib.sh.
 #
-#   chain_how=(--qmp SOCKET ...)   how the agent reaches the guest ${chain_vm}
+#   chain_how=(--qmp SOCKET ...)   how the agent reaches the guest ${chain_vm},
+#                                  whose backups are called ${chain_name}
 #   chain_disks=FOLDER             of its disks a.qcow2, b.qcow2 and c.qcow2
 #   LIVE=long                      20 incrementals, and not 3
 : "${dir:?source tests/live/lib.sh first}"
 chain_vm=web
+chain_name=acme/web
 chain_disks=
 chain_region=64 # MiB of each disk that the guest writes
 declare -a chain_how=()
@@ -34,7 +36,7 @@ chain_backup() {
 	local from to
 
 	from=$(vm_number $chain_vm)
-	backup host acme/web "${chain_how[@]}" "$@"
+	backup host "$chain_name" "${chain_how[@]}" "$@"
 	vm_advance $chain_vm 1
 	to=$(vm_number $chain_vm)
 	chain_last=$(json "$dir/backup.json" 'j["backup"]')
@@ -139,13 +141,13 @@ chain_quiesce() {
 
 # chain_choose: some of the disks only.
 chain_choose() {
-	backup host acme/web "${chain_how[@]}" --disk vdc
+	backup host "$chain_name" "${chain_how[@]}" --disk vdc
 	[ "$(json "$dir/backup.json" 'j["size"] >> 20')" = 64 ] ||
 		fail "--disk vdc: $(cat "$dir/backup.json")"
-	backup host acme/web "${chain_how[@]}" --exclude vdb --exclude vdc
+	backup host "$chain_name" "${chain_how[@]}" --exclude vdb --exclude vdc
 	[ "$(json "$dir/backup.json" 'j["size"] >> 20')" = 256 ] ||
 		fail "--exclude: $(cat "$dir/backup.json")"
-	expect_fail 1 'no disk "vdx"' agent host backup acme/web \
+	expect_fail 1 'no disk "vdx"' agent host backup "$chain_name" \
 		"${chain_how[@]}" --disk vdx
 	ok "disks can be chosen and left out, by names that the guest has"
 }
