@@ -44,6 +44,7 @@ qemu_folder(struct qemu *q)
 	image(q, "raw", "cd.iso", 1 << 20);
 	image(q, "raw", "spare.raw", 1 << 20);
 	image(q, "raw", "nvram.raw", 1 << 16);
+	image(q, "qcow2", "ro.qcow2", 1 << 20);
 }
 
 void
@@ -71,6 +72,8 @@ become_qemu(struct qemu *q, bool running)
 			    : "virtio-blk-pci,drive=disk,id=vda",
 		"-drive", "file=dc.raw,format=raw,if=none,id=dc", "-device",
 		"virtio-blk-pci,drive=dc", "-drive",
+		"file=ro.qcow2,format=qcow2,if=none,id=ro-image,readonly=on",
+		"-device", "virtio-blk-pci,drive=ro-image,id=ro", "-drive",
 		"file=cd.iso,format=raw,if=ide,index=2,media=cdrom",
 		"-blockdev", "driver=file,filename=spare.raw,node-name=spare",
 		"-drive",

@@ -4,8 +4,8 @@
  * disks are written through its second monitor as a guest would.
  *
  * vda: qcow2, 16 MiB, of -blockdev and a device with an id; dc:
- * raw, 4 MiB, of -drive and a device without; ide1-cd0: a CD; a node that no
- * device uses; firmware and NVRAM in flash.
+ * raw, 4 MiB, of -drive and a device without; ro: qcow2, only read; ide1-cd0: a
+ * CD; a node that no device uses; firmware and NVRAM in flash.
  */
 #ifndef TESTS_UNIT_QEMU_FIXTURE_H
 #define TESTS_UNIT_QEMU_FIXTURE_H

@@ -240,7 +240,7 @@ the_guests_disks_are_told_apart(void **state)
 
 	(void)state;
 	d = guest_disks(g, &n);
-	assert_int_equal(n, 3);
+	assert_int_equal(n, 4);
 	i = disk_number(g, "vda");
 	assert_int_equal(d[i].size, QEMU_VDA);
 	assert_string_equal(d[i].format, "qcow2");
@@ -251,6 +251,9 @@ the_guests_disks_are_told_apart(void **state)
 	i = disk_number(g, "dc");
 	assert_int_equal(d[i].size, QEMU_DC);
 	assert_string_equal(d[i].format, "raw");
+	i = disk_number(g, "ro");
+	assert_true(d[i].readonly);
+	assert_false(d[i].cdrom);
 	i = disk_number(g, "ide1-cd0");
 	assert_true(d[i].cdrom);
 	assert_true(d[i].readonly);
@@ -262,8 +265,11 @@ the_guests_disks_are_told_apart(void **state)
 	assert_int_equal(guest_pid(g), qemu.pid);
 	args = json_loads(guest_definition(g, &format), 0, NULL);
 	assert_string_equal(format, "qemu-args");
-	assert_string_equal(
-	    json_string_value(json_array_get(args, 0)), "qemu-system-x86_64");
+	for (i = 0; i < json_array_size(args); i++)
+		if (strcmp(json_string_value(json_array_get(args, i)),
+			"virtio-blk-pci,drive=disk,id=vda") == 0)
+			break;
+	assert_true(i < json_array_size(args));
 	json_decref(args);
 	guest_close(g);
 }
@@ -297,6 +303,29 @@ a_view_is_a_point_in_time_of_all_disks(void **state)
 	assert_true(qemu_is_clean(&qemu));
 	assert_string_equal(
 	    qemu_bitmaps(&qemu, "disk", names, sizeof(names)), BITMAP1);
+	guest_close(g);
+}
+
+static void
+a_disk_that_is_only_read_has_a_view_too(void **state)
+{
+	struct guest *g = open_with(NULL);
+	struct guest_view_options o = options(g, TAG1, NULL);
+	struct guest_view v;
+
+	(void)state;
+	o.disk[0] = disk_number(g, "ro");
+	o.disk[1] = disk_number(g, "vda");
+	begin(g, &o, &v);
+	assert_int_equal(view_byte(&v.disk[0], 0, K64), 0);
+	end(g, true);
+	o.tag = TAG2;
+	o.since = TAG1;
+	begin(g, &o, &v);
+	assert_non_null(v.disk[0].dirty);
+	assert_int_equal(dirty_map(&v.disk[0], 1 << 20).dirty, 0);
+	end(g, true);
+	assert_true(qemu_is_clean(&qemu));
 	guest_close(g);
 }
 
@@ -1178,6 +1207,7 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		STILL(the_guests_disks_are_told_apart),
 		STILL(a_view_is_a_point_in_time_of_all_disks),
+		STILL(a_disk_that_is_only_read_has_a_view_too),
 		STILL(a_second_view_shows_what_changed_since_the_first),
 		STILL(a_view_that_failed_leaves_the_record_of_the_last),
 		STILL(records_outlive_qemu_where_the_image_can_keep_them),
