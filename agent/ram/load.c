@@ -51,6 +51,14 @@ fill_backend(const struct ram_backend *b, int fd, struct err *e)
 	}
 	if (to.st_ino == from.st_ino && to.st_dev == from.st_dev)
 		return 0;
+	/* A copy leaves out what is zero. */
+	if (fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		(off_t)b->size) != 0) {
+		log_sys("memory: empty the new guest's file");
+		return err_set(e, ERR_SYS,
+		    "the file of memory backend %s cannot be emptied: %m",
+		    b->id);
+	}
 	return ramcopy_copy(fd, b->fd, b->size, RAM_THREADS_MAX, e);
 }
 
