@@ -142,15 +142,13 @@ named_so(const struct mapped *m, const char *mem_path, const char *id)
 }
 
 static void
-open_backend(struct guest *g, struct ram_backend *b, const struct mapped *m,
-    unsigned n, int mode)
+open_backend(struct guest *g, struct ram_backend *b, const char *mem_path,
+    const struct mapped *m, unsigned n, int mode)
 {
 	const struct mapped *best = NULL;
-	char mem_path[PATH_MAX];
 	unsigned fits = 0;
 	struct stat st;
 
-	b->named = ask_property(g, b->id, "mem-path", mem_path) == 0;
 	for (unsigned i = 0; i < n; i++) {
 		if (m[i].size < b->size)
 			continue;
@@ -198,7 +196,9 @@ int
 backends_find(
     struct guest *g, bool write, struct ram_backends *out, struct err *e)
 {
+	struct ram_backend *b;
 	struct mapped *m;
+	char path[PATH_MAX];
 	json_t *list, *j;
 	unsigned n = 0;
 	size_t i;
@@ -222,9 +222,11 @@ backends_find(
 		rc = parse_backend(j, &out->b[out->n], e);
 		if (rc != 0)
 			break;
-		if (out->b[out->n].share)
-			open_backend(g, &out->b[out->n], m, n,
-			    write ? O_RDWR : O_RDONLY);
+		b = &out->b[out->n];
+		b->named = ask_property(g, b->id, "mem-path", path) == 0;
+		if (b->share)
+			open_backend(
+			    g, b, path, m, n, write ? O_RDWR : O_RDONLY);
 		out->n++;
 	}
 	free(m);
