@@ -179,20 +179,22 @@ release_files(const char *ident)
 	if (rc != 0)
 		return rc == ERR_BUSY ? 0 : rc; /* its holder does it */
 	mark_remove_files(m);
+	mark_frozen(m, 0, false);
+	mark_stopped(m, 0, false);
+	mark_server(m, 0, false);
 	mark_close(m);
 	return 0;
 }
 
 /* 0: done, or somebody else does it; else: later perhaps. */
 static int
-release(const json_t *how, const char *ident, bool lock_is_ours)
+release(const json_t *how, const char *ident, bool lock_is_ours, struct err *e)
 {
 	char what[ERR_TEXT_MAX];
-	struct err e = { 0 };
 	struct guest *g;
 	int rc;
 
-	rc = guest_reopen(how, &g, &e);
+	rc = guest_reopen(how, &g, e);
 	if (rc == ERR_NOENT || (rc == 0 && g->state == GUEST_OFF)) {
 		if (rc == 0)
 			guest_close(g);
@@ -200,16 +202,14 @@ release(const json_t *how, const char *ident, bool lock_is_ours)
 	}
 	if (rc != 0)
 		return rc;
-	rc = guest_lock(g, &e);
+	rc = guest_lock(g, e);
 	/* Which bitmaps are good only the next backup knows. */
 	if (rc == 0) {
-		rc = guest_release(g, NULL, NULL, what, sizeof(what), &e);
+		rc = guest_release(g, NULL, NULL, what, sizeof(what), e);
 		if (what[0] != 0)
 			log_info("guard: the backup's process ended; released "
 				 "%s",
 			    what);
-		if (rc != 0)
-			log_error("guard: %s", e.text);
 	} else if (rc == ERR_BUSY && !lock_is_ours)
 		rc = 0;
 	guest_close(g);
@@ -221,6 +221,7 @@ guard(const char *text)
 {
 	uint64_t end, pause = GUARD_PAUSE_MIN_MS;
 	const char *ident = "";
+	struct err e = { 0 };
 	json_t *how;
 	int rc;
 
@@ -240,7 +241,7 @@ guard(const char *text)
 	}
 	end = now_ms() + GUARD_TRY_MS;
 	while ((rc = release(how, ident,
-		    now_ms() < end - GUARD_TRY_MS + GUARD_LOCK_MS)) != 0 &&
+		    now_ms() < end - GUARD_TRY_MS + GUARD_LOCK_MS, &e)) != 0 &&
 	    now_ms() < end) {
 		poll(NULL, 0, (int)pause);
 		pause = pause * 2 < GUARD_PAUSE_MAX_MS ? pause * 2
@@ -248,7 +249,8 @@ guard(const char *text)
 	}
 	if (rc != 0)
 		log_error("guard: gave up: the guest may be paused or frozen, "
-			  "and keep jobs named backstay-");
+			  "and keep jobs named backstay-: %s",
+		    e.text);
 	json_decref(how);
 	return rc == 0 ? 0 : 1;
 }

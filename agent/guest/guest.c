@@ -233,6 +233,11 @@ guest_release(struct guest *g, const char *repo, const char *keep, char *what,
 	files = mark_remove_files(g->mark);
 	if (files != 0)
 		found(&b, "files");
+	if (rc == 0) { /* what is left is of a process that has ended */
+		mark_frozen(g->mark, 0, false);
+		mark_stopped(g->mark, 0, false);
+		mark_server(g->mark, 0, false);
+	}
 	snprintf(what, len, "%s", b.len == 0 ? "" : buf_cstr(&b));
 	buf_fini(&b);
 	return rc;

@@ -24,6 +24,7 @@ enum {
 struct mark {
 	int fd;
 	char dir[PATH_MAX - 100];
+	char path[PATH_MAX];
 	/* Pids of the QEMUs to which it applies; 0: to none; -1: not known */
 	int frozen, stopped, server;
 	unsigned nfiles;
@@ -133,41 +134,56 @@ load(struct mark *m)
 	free(text);
 }
 
+/* A lock file that nobody needs is removed by its holder: what is locked then
+ * may have no name any more, and is no lock. */
+static int
+lock(struct mark *m, struct err *e)
+{
+	struct stat st;
+	int rc;
+
+	for (;;) {
+		m->fd = open(
+		    m->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (m->fd == -1)
+			return err_set(e, log_sys("%s: open", m->path),
+			    "cannot open the guest's lock %s", m->path);
+		if (flock(m->fd, LOCK_EX | LOCK_NB) == -1)
+			break;
+		if (fstat(m->fd, &st) == 0 && st.st_nlink != 0)
+			return 0;
+		close(m->fd);
+	}
+	rc = errno != EWOULDBLOCK
+	    ? err_set(
+		  e, log_sys("%s: lock", m->path), "cannot lock %s", m->path)
+	    : err_set(e, ERR_BUSY,
+		  "another backup of this guest is running on this host, or "
+		  "is being cleaned up (%s)",
+		  m->path);
+	close(m->fd);
+	return rc;
+}
+
 int
 mark_open(const char *ident, struct mark **out, struct err *e)
 {
 	struct mark *m = xcalloc(1, sizeof(*m));
-	char path[PATH_MAX];
 	int rc;
 
 	rc = choose_dir(m->dir, sizeof(m->dir), e);
-	if (rc != 0)
-		goto err_free;
-	snprintf(path, sizeof(path), "%s/%.64s.lock", m->dir, ident);
-	m->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (m->fd == -1) {
-		rc = err_set(e, log_sys("%s: open", path),
-		    "cannot open the guest's lock %s", path);
-		goto err_free;
+	if (rc == 0) {
+		snprintf(
+		    m->path, sizeof(m->path), "%s/%.64s.lock", m->dir, ident);
+		rc = lock(m, e);
 	}
-	if (flock(m->fd, LOCK_EX | LOCK_NB) == -1) {
-		rc = errno != EWOULDBLOCK
-		    ? err_set(
-			  e, log_sys("%s: lock", path), "cannot lock %s", path)
-		    : err_set(e, ERR_BUSY,
-			  "another backup of this guest is running on this "
-			  "host, or is being cleaned up (%s)",
-			  path);
-		goto err_close;
+	if (rc != 0) {
+		free(m);
+		return rc;
 	}
 	load(m);
 	*out = m;
 	return 0;
-err_close:
-	close(m->fd);
-err_free:
-	free(m);
-	return rc;
 }
 
 void
@@ -175,6 +191,9 @@ mark_close(struct mark *m)
 {
 	if (m == NULL)
 		return;
+	if (m->frozen == 0 && m->stopped == 0 && m->server == 0 &&
+	    m->nfiles == 0)
+		unlink(m->path);
 	close(m->fd);
 	for (unsigned i = 0; i < m->nfiles; i++)
 		free(m->file[i]);
