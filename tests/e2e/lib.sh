@@ -81,8 +81,11 @@ need openssl "$PYTHON" "$BIN/backstayd" "$BIN/backstay" "$BIN/backstay-agent"
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
-# pause SECONDS: between two looks at a condition, and to reach a moment.
-pause() { read -r -t "$1" <> <(:) || :; }
+# pause SECONDS: between two looks at a condition, and to reach a moment.  Of one
+# pipe, opened once: a process for each pause wears out the numbers of processes,
+# and a shell that meets one again may wait for a child that it has not.
+exec {pause_fd}<> <(:)
+pause() { read -r -t "$1" -u "$pause_fd" || :; }
 
 # wait_for SECONDS COMMAND...: until it says yes; 1 after the time is over.
 wait_for() {
