@@ -2,6 +2,8 @@
 /*
  * ramcheck save SOCKET METHOD SCRATCH OUT: save a guest's memory, put the
  * volumes as files into folder OUT; tells method, form, pause and sizes.
+ * ramcheck view SOCKET METHOD SCRATCH OUT: the same together with the disks:
+ * the first one's export can be read at SCRATCH until standard input ends.
  * ramcheck load SOCKET DIR: feed them to a QEMU that waits, and let it run.
  */
 #include <fcntl.h>
@@ -91,9 +93,35 @@ take(struct guest *g, struct ram *r, uint64_t *pause)
 	return rc != 0 ? rc : rc2;
 }
 
+/* The same with the disks' point in time, as a backup does it. */
+static int
+take_view(struct guest *g, struct ram *r, const char *dir, uint64_t *pause)
+{
+	struct guest_view_options o = { .repo = "0badcafe",
+		.tag = "0123456789abcdef",
+		.quiesce = QUIESCE_NO,
+		.scratch_dir = dir,
+		.scratch_max = 1 << 30,
+		.ndisks = 1,
+		.frozen = ram_frozen,
+		.frozen_after = ram_frozen_after,
+		.frozen_arg = r };
+	struct guest_view v;
+	int rc;
+
+	rc = guest_view_begin(g, &o, &v, &err);
+	if (rc != 0)
+		return rc;
+	*pause = v.pause_us;
+	printf(" socket %s export %s", v.disk[0].socket, v.disk[0].export);
+	return 0;
+}
+
 static int
 save(struct guest *g, char **v)
 {
+	bool view = strcmp(v[1], "view") == 0;
+	int rc;
 	struct ram_options o = { .scratch_dir = v[4],
 		.scratch_max = UINT64_MAX };
 	struct ram_input in[RAM_INPUTS_MAX];
@@ -109,7 +137,8 @@ save(struct guest *g, char **v)
 	printf("method %s plan_us %llu", ram_method_name(ram_method(r)),
 	    (unsigned long long)(now_us() - start));
 	fflush(stdout);
-	if (take(g, r, &pause) != 0 || ram_finish(r, &err) != 0) {
+	rc = view ? take_view(g, r, v[4], &pause) : take(g, r, &pause);
+	if (rc != 0 || ram_finish(r, &err) != 0) {
 		ram_close(r);
 		return fail("save");
 	}
@@ -125,6 +154,13 @@ save(struct guest *g, char **v)
 		source_close(in[i].source);
 	}
 	printf("\n");
+	fflush(stdout);
+	if (view) {
+		while (getchar() != EOF)
+			;
+		if (guest_view_end(g, false, &err) != 0)
+			return fail("view end");
+	}
 	return 0;
 }
 
@@ -164,10 +200,12 @@ main(int argc, char **argv)
 	rc = guard_main(argc, argv);
 	if (rc != -1)
 		return rc;
-	if (!(argc == 6 && strcmp(argv[1], "save") == 0) &&
+	if (!(argc == 6 &&
+		(strcmp(argv[1], "save") == 0 ||
+		    strcmp(argv[1], "view") == 0)) &&
 	    !(argc == 4 && strcmp(argv[1], "load") == 0)) {
 		fprintf(stderr,
-		    "usage: ramcheck save SOCKET METHOD SCRATCH OUT |\n"
+		    "usage: ramcheck save|view SOCKET METHOD SCRATCH OUT |\n"
 		    "       ramcheck load SOCKET DIR\n");
 		return 2;
 	}
