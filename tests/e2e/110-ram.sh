@@ -38,8 +38,8 @@ one() {
 	wait_for 60 grep -q ram-facts "$dir/log" ||
 		fail "ramcheck: $(cat "$dir/log" "$dir/err")"
 	grep -q "^method $method " "$dir/log" || fail "$(cat "$dir/log")"
-	[ -n "$before" ] && [ "$(settings a)" = "$before" ] ||
-		fail "$method: settings changed"
+	[ -n "$before" ] || fail "no settings"
+	[ "$(settings a)" = "$before" ] || fail "$method: settings changed"
 	uri=$(sed -n 's,.* socket \([^ ]*\) export \([^ ]*\) .*,nbd+unix:///\2?socket=\1,p' "$dir/log")
 	nbdcopy "$uri" "$dir/b.raw" || fail "cannot read the view"
 	exec 9>&-
