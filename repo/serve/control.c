@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls: JSON in, JSON out.  PROTOCOL.md 6. */
+#include <stdio.h>
 #include <string.h>
 
 #include "proto/base/json.h"
@@ -395,6 +396,22 @@ find_op(const char *name)
 	return NULL;
 }
 
+/* What the key of a refused call would need, for a person. */
+static int
+refuse(const struct session *s, const struct op *op, struct err *e)
+{
+	char roles[64] = "";
+	size_t at = 0;
+
+	for (unsigned r = ROLE_BACKUP; r <= ROLE_ADMIN; r <<= 1)
+		if ((op->roles & r) != 0)
+			at += (size_t)snprintf(roles + at, sizeof(roles) - at,
+			    "%s%s", at > 0 ? " or " : "", auth_role_name(r));
+	return err_set(e, ERR_DENIED,
+	    "key %s may not %s: it has not the role %s", s->key->name, op->name,
+	    roles);
+}
+
 static int
 run_op(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
@@ -412,9 +429,7 @@ run_op(struct session *s, const json_t *q, json_t *a, struct err *e)
 		return err_set(e, ERR_UNSUP,
 		    "\"%.60s\" is no operation of this daemon", name);
 	if (op->roles != 0 && !auth_may(s->key, op->roles))
-		return err_set(e, ERR_DENIED,
-		    "key %s may not %s: it has not the role for it",
-		    s->key->name, op->name);
+		return refuse(s, op, e);
 	return op->run(s, q, a, e);
 }
 

@@ -93,7 +93,7 @@ refused "key" new backup -q web1 --disk "vda=$dir/disk"
 
 enroll_agent reader --role restore
 enroll_agent writer --role backup
-refused "key reader may not begin" reader backup -q web1 \
+refused "key reader may not prepare: it has not the role backup" reader backup -q web1 \
 	--disk "vda=$dir/disk"
 refused "key writer may not restore" writer restore -q web1@latest \
 	--disk "vda=$dir/r.raw"
