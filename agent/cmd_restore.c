@@ -3,7 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/cmd.h"
+#include "agent/cmd_restore.h"
 #include "agent/pipeline/restore.h"
 #include "agent/summary.h"
 #include "proto/base/io.h"
@@ -13,9 +13,11 @@
 
 static const char help[] =
     "usage: backstay-agent restore --repo URL VM@B --disk NAME=TARGET...\n"
+    "       backstay-agent restore --repo URL VM@B --start\n"
     "\n"
-    "Write disks of a backup to files or block devices.  VM@B is\n"
-    "VM@2026-11-21T19:30:05Z, VM@latest or VM@-1 (the one before the latest).\n"
+    "Write disks of a backup to files or block devices, or make the whole\n"
+    "virtual machine again and let it run.  VM@B is VM@2026-11-21T19:30:05Z,\n"
+    "VM@latest or VM@-1 (the one before the latest).\n"
     "Every byte is verified; a file appears under its name when all of all\n"
     "disks is there.\n"
     "\n"
@@ -35,6 +37,29 @@ static const char help[] =
     "  -q, --quiet           no progress, no summary\n"
     "  --json                the outcome as a JSON object\n"
     "\n"
+    "Whole machines:\n"
+    "  --start               disks where they were, the machine as it was; if "
+    "its\n"
+    "                        memory was saved, it goes on from there\n"
+    "  --clone NAME          a new machine beside the old one, with a name,\n"
+    "                        addresses and sockets of its own\n"
+    "  --dir DIR             where disks go that --disk does not name, and a\n"
+    "                        clone's sockets\n"
+    "  --connect URI         of libvirt (libvirt's default)\n"
+    "  --qmp SOCKET          where a QEMU without libvirt shall have its "
+    "monitor\n"
+    "                        (where it was)\n"
+    "  --qemu PROGRAM        to run instead of the one that it was\n"
+    "  --ram-dir DIR         where its memory is put meanwhile (beside the "
+    "disks)\n"
+    "  --ram-shared          a QEMU without libvirt has its memory in a file "
+    "that\n"
+    "                        later backups can read, not mapped privately\n"
+    "  --no-ram              switch it on, whatever was saved\n"
+    "  --paused              it waits for somebody to let it go on\n"
+    "  --as-libvirt-save FILE  start nothing: write an image for virsh "
+    "restore\n"
+    "\n"
     "Exit code: 0 done, 1 failed, 2 misuse, 3 damage in the store.\n";
 
 enum { OPT_DISK = OPT_OWN, OPT_FORMAT, OPT_ONTO, OPT_FORCE };
@@ -44,7 +69,8 @@ static const struct option options[] = { CMD_HELP_OPTION, CMD_REPO_OPTIONS,
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "format", required_argument, NULL, OPT_FORMAT },
 	{ "onto", required_argument, NULL, OPT_ONTO },
-	{ "force", no_argument, NULL, OPT_FORCE }, { NULL, 0, NULL, 0 } };
+	{ "force", no_argument, NULL, OPT_FORCE }, CMD_START_OPTIONS,
+	{ NULL, 0, NULL, 0 } };
 
 static bool
 ends_in(const char *s, const char *end)
@@ -158,10 +184,50 @@ run(const struct cmd_common *c, const struct restore_options *chosen,
 	return c->quiet ? EXIT_DONE : print_summary(&o, &result);
 }
 
+static int
+run_start(const struct cmd_common *c, struct cmd_start *s,
+    const struct restore_options *o, const char *format,
+    const struct cmd_disk *named)
+{
+	struct live_target target[MANIFEST_VOLUMES_MAX];
+	struct restore_disk d;
+
+	if (o->onto != NULL)
+		return cmd_misuse(CMD, "--onto is for disks without --start");
+	for (unsigned i = 0; i < o->ndisks; i++) {
+		read_target(named[i].rest, format, &d);
+		target[i].name = named[i].name;
+		target[i].path = d.path;
+		/* What it does not say is as the machine has it. */
+		target[i].format = d.path != named[i].rest ? d.format : format;
+	}
+	s->o.backup = o->backup;
+	s->o.force = o->force;
+	return cmd_start_run(c, s, target, o->ndisks);
+}
+
+/* Whether what was asked for is one thing, and all of it. */
+static int
+check_asked(const struct cmd_start *s, unsigned ndisks)
+{
+	if (s->start && s->o.save != NULL)
+		return cmd_misuse(
+		    CMD, "say either --start or --as-libvirt-save");
+	if (s->start || s->o.save != NULL)
+		return EXIT_DONE;
+	if (s->alone != NULL)
+		return cmd_misuse(CMD, "%s need --start", s->alone);
+	if (ndisks == 0)
+		return cmd_misuse(
+		    CMD, "say at least one --disk NAME=TARGET, or --start");
+	return EXIT_DONE;
+}
+
 int
 cmd_restore(int argc, char **argv)
 {
 	struct restore_options o = { 0 };
+	struct cmd_start start = { 0 };
 	struct cmd_disk disk[MANIFEST_VOLUMES_MAX];
 	const char *format = NULL;
 	struct backup_ref ref;
@@ -193,7 +259,10 @@ cmd_restore(int argc, char **argv)
 		case OPT_FORCE: o.force = true; break;
 		case ':':
 		case '?': return cmd_bad_option(CMD, argv, opt);
-		default: rc = cmd_common_option(&c, CMD, opt, optarg);
+		default:
+			rc = cmd_start_option(&start, CMD, opt, optarg);
+			if (rc == -1)
+				rc = cmd_common_option(&c, CMD, opt, optarg);
 		}
 		if (rc != EXIT_DONE)
 			return rc;
@@ -203,10 +272,13 @@ cmd_restore(int argc, char **argv)
 	o.backup = argv[optind];
 	if (backup_ref_parse(o.backup, &ref, &e) != 0)
 		return cmd_misuse(CMD, "%s", e.text);
-	if (o.ndisks == 0)
-		return cmd_misuse(CMD, "say at least one --disk NAME=TARGET");
+	rc = check_asked(&start, o.ndisks);
+	if (rc != EXIT_DONE)
+		return rc;
 	rc = cmd_common_end(&c, CMD);
-	if (rc == EXIT_DONE)
+	if (rc == EXIT_DONE && (start.start || start.o.save != NULL))
+		rc = run_start(&c, &start, &o, format, disk);
+	else if (rc == EXIT_DONE)
 		rc = run(&c, &o, format, disk);
 	cmd_common_fini(&c);
 	return rc;

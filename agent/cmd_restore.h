@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_restore: the part of the command that starts machines. */
+#ifndef AGENT_CMD_RESTORE_H
+#define AGENT_CMD_RESTORE_H
+
+#include "agent/cmd.h"
+#include "agent/live/live_restore.h"
+
+enum {
+	OPT_START = OPT_OWN + 32,
+	OPT_CLONE,
+	OPT_DIR,
+	OPT_CONNECT,
+	OPT_QMP,
+	OPT_QEMU,
+	OPT_RAM_DIR,
+	OPT_RAM_SHARED,
+	OPT_NO_RAM,
+	OPT_PAUSED,
+	OPT_SAVE
+};
+
+#define CMD_START_OPTIONS                                                      \
+	{ "start", no_argument, NULL, OPT_START },                             \
+	    { "clone", required_argument, NULL, OPT_CLONE },                   \
+	    { "dir", required_argument, NULL, OPT_DIR },                       \
+	    { "connect", required_argument, NULL, OPT_CONNECT },               \
+	    { "qmp", required_argument, NULL, OPT_QMP },                       \
+	    { "qemu", required_argument, NULL, OPT_QEMU },                     \
+	    { "ram-dir", required_argument, NULL, OPT_RAM_DIR },               \
+	    { "ram-shared", no_argument, NULL, OPT_RAM_SHARED },               \
+	    { "no-ram", no_argument, NULL, OPT_NO_RAM },                       \
+	    { "paused", no_argument, NULL, OPT_PAUSED },                       \
+	{                                                                      \
+		"as-libvirt-save", required_argument, NULL, OPT_SAVE           \
+	}
+
+/* What was asked for beside the files. */
+struct cmd_start {
+	bool start;
+	const char *alone; /* an option that needs --start */
+	struct live_restore_options o;
+};
+
+/** cmd_start_option(s, cmd, opt, arg): take one of those: EXIT_DONE,
+ * EXIT_MISUSE; -1: it is none of them. */
+int cmd_start_option(
+    struct cmd_start *s, const char *cmd, int opt, const char *arg);
+
+/** cmd_start_run(c, s, disk, n): ${disk}: places that were chosen.  The exit
+ * code. */
+int cmd_start_run(const struct cmd_common *c, struct cmd_start *s,
+    const struct live_target *target, unsigned n);
+
+#endif
