@@ -286,13 +286,17 @@ int
 lr_args_parse(struct lr *r, const struct buf *text, struct err *e)
 {
 	const json_t *one;
-	size_t i;
+	size_t i = 0;
 	int rc;
 
-	rc = json_parse(text->data, text->len, &r->args, e);
-	if (rc != 0)
-		return err_prefix(e, "QEMU's command line");
-	json_array_foreach(r->args, i, one) if (!json_is_string(one)) break;
+	/* No object, as all else that we read. */
+	r->args = json_loadb(
+	    (const char *)text->data, text->len, JSON_REJECT_DUPLICATES, NULL);
+	json_array_foreach(r->args, i, one)
+	{
+		if (!json_is_string(one))
+			break;
+	}
 	if (!json_is_array(r->args) || i < json_array_size(r->args) || i == 0 ||
 	    i > RESTORE_ARGS_MAX)
 		return err_set(

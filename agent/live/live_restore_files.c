@@ -197,6 +197,7 @@ empty(int fd, const char *path, struct err *e)
 		return err_set(e, log_sys("%s: read", path),
 		    "cannot read the folder %s", path);
 	}
+	rewinddir(d); /* where it is at is known to all that share it */
 	while ((it = readdir(d)) != NULL)
 		if (strcmp(it->d_name, ".") != 0 &&
 		    strcmp(it->d_name, "..") != 0)
