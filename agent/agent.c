@@ -14,7 +14,8 @@ static const struct {
 } commands[] = {
 	{ "keygen", cmd_keygen, "make this host's key" },
 	{ "enroll", cmd_enroll, "get to know a repository, and it this host" },
-	{ "backup", cmd_backup, "back up disks, or a virtual machine as it is now" },
+	{ "backup", cmd_backup,
+	    "back up disks, or a virtual machine as it is now" },
 	{ "restore", cmd_restore, "write disks of a backup" },
 	{ "list", cmd_list, "list backups" },
 	{ "delete", cmd_delete, "delete backups" },

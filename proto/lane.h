@@ -94,7 +94,7 @@ void lane_traffic(const struct lane *l, uint64_t *in, uint64_t *out);
 /* Whether bytes move: told by any number of lanes, read by any thread. */
 struct lane_meter {
 	atomic_uint_fast64_t moved; /* bytes, as the transport took them */
-	atomic_uint waiting; /* lanes that want to write, or to read */
+	atomic_uint waiting;        /* lanes that want to write, or to read */
 };
 
 /** lane_measure(l, m): from here on ${l} tells ${m}, which outlives it. */

@@ -150,10 +150,10 @@ int guest_view_begin(struct guest *g, const struct guest_view_options *o,
 int guest_watch(struct guest *g, struct err *e);
 
 /**
- * guest_view_end(g, keep, e): no reader is left.  Ends jobs and exports, removes
- * the scratch files.  ${keep}: the backup committed: the old checkpoint goes;
- * else the new one does.  Errors are also told in ${e}; the guest is let go of
- * as far as possible.
+ * guest_view_end(g, keep, e): no reader is left.  Ends jobs and exports,
+ * removes the scratch files.  ${keep}: the backup committed: the old checkpoint
+ * goes; else the new one does.  Errors are also told in ${e}; the guest is let
+ * go of as far as possible.
  */
 int guest_view_end(struct guest *g, bool keep, struct err *e);
 

@@ -143,7 +143,7 @@ find_tpm(struct guest *g, const json_t *args)
 		return;
 	for (unsigned n = 0; n < PROCESSES_MAX && (d = readdir(proc)) != NULL;
 	     n++) {
-		int pid = atoi(d->d_name);
+		int pid = (int)strtol(d->d_name, NULL, 10);
 
 		if (pid <= 0 || !state_of_tpm(pid, sock, dir, sizeof(dir)))
 			continue;

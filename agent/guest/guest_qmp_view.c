@@ -66,7 +66,7 @@ bound_socket(const char *path, int *out, struct err *e)
 	if (strlen(path) >= sizeof(a.sun_path))
 		return err_set(
 		    e, ERR_LIMIT, "%s is too long for a socket", path);
-	strcpy(a.sun_path, path);
+	memcpy(a.sun_path, path, strlen(path) + 1);
 	unlink(path); /* of a run that was killed; the lock is ours */
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd != -1 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0) {

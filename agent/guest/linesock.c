@@ -32,7 +32,7 @@ connect_path(int fd, const char *path)
 	int dirfd, rc;
 
 	if (strlen(path) < sizeof(a.sun_path)) {
-		strcpy(a.sun_path, path);
+		memcpy(a.sun_path, path, strlen(path) + 1);
 		return connect(fd, (struct sockaddr *)&a, sizeof(a));
 	}
 	if (name == NULL || strlen(name) > 64) {

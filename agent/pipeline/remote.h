@@ -26,11 +26,11 @@ enum {
 
 struct remote {
 	struct lane *lane;
-	uint32_t chunk_size;           /* of the repository */
-	char key[REMOTE_NAME_MAX + 1]; /* what our key is called there */
+	uint32_t chunk_size;            /* of the repository */
+	char key[REMOTE_NAME_MAX + 1];  /* what our key is called there */
 	char uuid[REMOTE_UUID_LEN + 1]; /* of the repository, hex digits */
-	uint32_t request;              /* of the last call */
-	uint32_t posted;               /* unanswered remote_post, or 0 */
+	uint32_t request;               /* of the last call */
+	uint32_t posted;                /* unanswered remote_post, or 0 */
 };
 
 /**
