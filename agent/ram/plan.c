@@ -10,6 +10,7 @@
 #include "agent/ram/ram_impl.h"
 #include "agent/ram/ramcopy.h"
 #include "proto/base/buf.h"
+#include "proto/base/log.h"
 
 enum {
 	/* Versions in which something came. */
@@ -142,7 +143,8 @@ all_shared(const struct ram *r)
 }
 
 /* Whether the files can be cloned into scratch.  The first clone waits for the
- * disk; it is done now, so that the one that counts takes milliseconds. */
+ * disk; it is done now, so that the one that counts takes milliseconds.  A clone
+ * holds up whoever touches the memory while it waits, a sync does not. */
 static bool
 try_clone(struct ram *r)
 {
@@ -152,6 +154,8 @@ try_clone(struct ram *r)
 	for (unsigned i = 0; i < r->backends.n && ok; i++) {
 		if (ramcopy_scratch(r->o.scratch_dir, &fd, NULL) != 0)
 			return false;
+		if (fdatasync(r->backends.b[i].fd) != 0)
+			log_sys("memory: sync");
 		ok = ramcopy_clone(r->backends.b[i].fd, fd);
 		close(fd);
 	}
