@@ -143,8 +143,8 @@ all_shared(const struct ram *r)
 }
 
 /* Whether the files can be cloned into scratch.  The first clone waits for the
- * disk; it is done now, so that the one that counts takes milliseconds.  A clone
- * holds up whoever touches the memory while it waits, a sync does not. */
+ * disk; it is done now, so that the one that counts takes milliseconds.  A
+ * clone holds up whoever touches the memory while it waits, a sync does not. */
 static bool
 try_clone(struct ram *r)
 {
