@@ -119,6 +119,18 @@ add_ahead(struct sender *s, unsigned volume, uint64_t index,
 	return 0;
 }
 
+static void
+add_holes(struct sender *s, const struct probe *p)
+{
+	struct leaf *l = free_leaf(s);
+
+	leaf_init(l, s->b, p->volume, p->index);
+	l->probe = true;
+	l->nholes = p->nholes;
+	l->parent_state = PARENT_KNOWN;
+	s->ahead[s->nahead++] = l;
+}
+
 /* What is compared first: if that is wrong, all else is in vain. */
 static int
 take_probe(struct sender *s, bool *taken, struct err *e)
@@ -128,6 +140,10 @@ take_probe(struct sender *s, bool *taken, struct err *e)
 	*taken = probes_take(&s->b->probes, &p);
 	if (!*taken)
 		return 0;
+	if (p.nholes > 0) {
+		add_holes(s, &p);
+		return 0;
+	}
 	if (p.level > 0)
 		return sender_open_probe(s, &p, e);
 	return add_ahead(s, p.volume, p.index, &p, e);
@@ -231,7 +247,8 @@ probe(struct sender *s, uint8_t *data, struct err *e)
 		trust_lose(&s->b->trust, TRUST_GONE, l->volume, l->first);
 		return 0;
 	}
-	rc = leaf_probe(s->b, l, s->hasher, data, &nread, e);
+	rc = l->nholes > 0 ? leaf_probe_holes(s->b, l, data, &nread, e)
+			   : leaf_probe(s->b, l, s->hasher, data, &nread, e);
 	counters_add(&s->job->count.read, nread);
 	return rc;
 }

@@ -4,7 +4,10 @@
 #include <assert.h>
 #include <string.h>
 
-enum { PIECE = 512 << 10 }; /* hashed while the processor still has it near */
+enum {
+	PIECE = 512 << 10, /* hashed while the processor still has it near */
+	HOLE_STEPS = 4096  /* then the lane looks to its other work */
+};
 
 static uint64_t
 leaf_span(const struct backup *b)
@@ -291,6 +294,31 @@ window_fill(struct window *w, struct backup *b, struct leaf *l,
 	return 0;
 }
 
+/* What was written where the parent has nothing is data: holes are told
+ * without being read. */
+static int
+probe_hole(struct backup *b, unsigned volume, uint64_t slice, uint8_t *data,
+    uint64_t *nread, struct err *e)
+{
+	const struct backup_volume *v = &b->volume[volume];
+	uint32_t len = chunk_len(v->source->size, b->chunk_size, slice);
+	uint64_t off = slice * b->chunk_size, run;
+	bool hole;
+	int rc;
+
+	rc = source_map(v->source, off, &run, &hole, e);
+	if (rc == 0 && hole && run >= len)
+		return 0;
+	if (rc == 0)
+		rc = source_read(v->source, data, len, off, e);
+	if (rc != 0)
+		return leaf_source_failed(v, rc, e);
+	*nread += len;
+	if (!bytes_zero(data, len))
+		trust_lose(&b->trust, TRUST_CONDEMNED, volume, slice);
+	return 0;
+}
+
 int
 leaf_probe(struct backup *b, const struct leaf *l, struct hasher *h,
     uint8_t *data, uint64_t *nread, struct err *e)
@@ -304,9 +332,14 @@ leaf_probe(struct backup *b, const struct leaf *l, struct hasher *h,
 		uint32_t len = chunk_len(v->source->size, b->chunk_size, slice);
 		struct id id = { { 0 } };
 
-		if ((l->sample[i / 8] & 1u << i % 8) == 0 ||
-		    id_is_hole(&l->parent.child[i]))
+		if ((l->sample[i / 8] & 1u << i % 8) == 0)
 			continue;
+		if (id_is_hole(&l->parent.child[i])) {
+			rc = probe_hole(b, l->volume, slice, data, nread, e);
+			if (rc != 0)
+				return rc;
+			continue;
+		}
 		rc =
 		    source_read(v->source, data, len, slice * b->chunk_size, e);
 		if (rc != 0)
@@ -317,6 +350,44 @@ leaf_probe(struct backup *b, const struct leaf *l, struct hasher *h,
 		if (!id_equal(&id, &l->parent.child[i]))
 			trust_lose(
 			    &b->trust, TRUST_CONDEMNED, l->volume, slice);
+	}
+	return 0;
+}
+
+int
+leaf_probe_holes(struct backup *b, const struct leaf *l, uint8_t *data,
+    uint64_t *nread, struct err *e)
+{
+	const struct backup_volume *v = &b->volume[l->volume];
+	uint64_t off = leaf_bytes(b, l->volume, 0, l->index);
+	uint64_t end = leaf_bytes(b, l->volume, 0, l->index + l->nholes), len;
+	unsigned steps = 0;
+	bool hole;
+	int rc;
+
+	*nread = 0;
+	for (; off < end && !trust_is_lost(&b->trust); off += len) {
+		struct probe rest = { .volume = l->volume,
+			.index = off / leaf_span(b) };
+
+		if (++steps > HOLE_STEPS && rest.index > l->index) {
+			rest.nholes = l->index + l->nholes - rest.index;
+			probes_push(&b->probes, &rest);
+			break;
+		}
+		rc = source_map(v->source, off, &len, &hole, e);
+		if (rc != 0)
+			return leaf_source_failed(v, rc, e);
+		if (hole)
+			continue;
+		/* To the next slice. */
+		len = b->chunk_size - off % b->chunk_size;
+		if (!trust_sampled(&b->trust, l->volume, off / b->chunk_size))
+			continue;
+		rc = probe_hole(
+		    b, l->volume, off / b->chunk_size, data, nread, e);
+		if (rc != 0)
+			return rc;
 	}
 	return 0;
 }

@@ -75,7 +75,8 @@ struct leaf {
 	bool any_damaged;
 	uint8_t damaged[NODE_FANOUT / 8]; /* in the store: ask, though the
 					     parent has the same */
-	bool probe; /* it was taken unread: only compare ${sample} */
+	bool probe;      /* it was taken unread: only compare ${sample} */
+	uint64_t nholes; /* or, not 0: so many leaves with what was a hole */
 	uint8_t sample[NODE_FANOUT / 8];
 	enum parent_state parent_state;
 	struct node parent; /* what is at its place in the parent */
@@ -142,6 +143,14 @@ int window_fill(struct window *w, struct backup *b, struct leaf *l,
  */
 int leaf_probe(struct backup *b, const struct leaf *l, struct hasher *h,
     uint8_t *data, uint64_t *nread, struct err *e);
+
+/**
+ * leaf_probe_holes(b, l, data, &nread, e): of l->nholes leaves that are holes
+ * in the parent, compare the sampled slices that are none in the source; what
+ * takes too long is put back for others.  As leaf_probe.
+ */
+int leaf_probe_holes(struct backup *b, const struct leaf *l, uint8_t *data,
+    uint64_t *nread, struct err *e);
 
 /** window_slice_len(w, b, i): bytes of its slice ${i}. */
 uint32_t window_slice_len(

@@ -34,6 +34,18 @@ leaves_below(const struct tree *t, unsigned level, uint64_t index, uint64_t n)
 	return all < left ? all : left;
 }
 
+/* It may be none any more. */
+static void
+push_hole(struct backup *b, unsigned volume, unsigned level, uint64_t index)
+{
+	struct probe p = { .volume = volume,
+		.index = first_leaf(level, index),
+		.nholes =
+		    leaves_below(b->volume[volume].tree, level, index, 1) };
+
+	probes_push(&b->probes, &p);
+}
+
 static void
 take_one(struct sender *s, unsigned volume, unsigned level, uint64_t index,
     const struct id *id, bool tail)
@@ -48,9 +60,11 @@ take_one(struct sender *s, unsigned volume, unsigned level, uint64_t index,
 	    id_is_hole(id) ? &s->job->count.holes : &s->job->count.unchanged,
 	    len);
 	counters_add(&s->job->count.done, len);
-	if (id_is_hole(id) || s->b->trust.below == 0)
+	if (s->b->trust.below == 0)
 		return;
-	if (level > 0 || trust_sample(s->b, volume, index, p.sample))
+	if (id_is_hole(id))
+		push_hole(s->b, volume, level, index);
+	else if (level > 0 || trust_sample(s->b, volume, index, p.sample))
 		probes_push(&s->b->probes, &p);
 }
 
@@ -189,11 +203,14 @@ open_probe(struct sender *s, const struct hot_ask *a, const struct node *n)
 	struct probe p = { .volume = a->volume, .level = a->level - 1 };
 	uint64_t end = tree_nnodes(s->b->volume[a->volume].tree, a->level - 1);
 
-	for (unsigned i = 0; i < n->n; i++) {
+	/* Those behind the last are holes. */
+	for (unsigned i = 0; i < NODE_FANOUT; i++) {
 		p.index = a->index * NODE_FANOUT + i;
-		if (id_is_hole(&n->child[i]) || p.index >= end)
-			continue;
-		if (p.level > 0 ||
+		if (p.index >= end)
+			break;
+		if (id_is_hole(&n->child[i]))
+			push_hole(s->b, p.volume, p.level, p.index);
+		else if (p.level > 0 ||
 		    trust_sample(s->b, p.volume, p.index, p.sample))
 			probes_push(all, &p);
 	}

@@ -259,7 +259,8 @@ trust_slices(const struct backup *b, const struct leaf *l, unsigned at,
 
 		if (clean[i] && (l->damaged[k / 8] & 1u << k % 8) != 0)
 			clean[i] = false;
-		if (!clean[i] || id_is_hole(&l->parent.child[k]) ||
+		/* A hole that still is one costs no read. */
+		if (!clean[i] ||
 		    !trust_sampled(&b->trust, l->volume, l->first + k))
 			continue;
 		clean[i] = false;

@@ -20,11 +20,13 @@ struct backup;
 struct leaf;
 
 /* Below a node of the parent's that was taken unread: some slices are to be
- * compared.  Of level 0: those of ${sample}. */
+ * compared.  Of level 0: those of ${sample}; or ${nholes} leaves from ${index}
+ * on are holes of the parent, and it is to be seen whether they still are. */
 struct probe {
 	unsigned volume;
 	unsigned level;
 	uint64_t index;
+	uint64_t nholes;
 	uint8_t sample[NODE_FANOUT / 8];
 };
 

@@ -230,6 +230,33 @@ a_wrong_note_is_found_beside_what_changed(void **state)
 	disk_free(p);
 }
 
+/* In a part of a leaf, in a leaf, in subtrees, behind the parent's last data.
+ */
+static void
+what_was_written_into_a_hole_is_found(void **state)
+{
+	static const uint64_t where[] = { 2, 130, 3000, 20000, 39999 };
+	struct disk *p;
+	struct backup_result r;
+	struct err e;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(where) / sizeof(where[0]); i++) {
+		p = disk_new(40000ull * CS + 17, CS);
+		disk_touch(p, 0, false);
+		disk_touch(p, 2500, false);
+		fake_first(p);
+		disk_touch(p, 1, true);
+		disk_touch(p, where[i], false);
+		fake_set(100);
+		fake_must(fake_send(p, "b", "a", &r, &e), &e);
+		assert_true(r.condemned);
+		assert_int_equal(r.condemned_offset, where[i] * CS);
+		fake_check(p);
+		disk_free(p);
+	}
+}
+
 /* Or else the cases above would prove nothing. */
 static void
 without_a_sample_a_wrong_note_is_believed(void **state)
@@ -479,6 +506,7 @@ main(void)
 		CASE(two_tebibytes_without_a_change_take_no_time),
 		CASE(a_wrong_note_is_found_where_whole_subtrees_are_taken),
 		CASE(a_wrong_note_is_found_beside_what_changed),
+		CASE(what_was_written_into_a_hole_is_found),
 		CASE(without_a_sample_a_wrong_note_is_believed),
 		CASE(the_sample_is_of_the_size_that_was_asked_for),
 		CASE(what_is_damaged_in_the_store_is_read),
