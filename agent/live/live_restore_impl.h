@@ -5,7 +5,8 @@
  *   live_restore.c         the order of things
  *   live_restore_files.c   which volume goes where; the folder of the memory
  *   live_restore_words.[ch]  single options of QEMU's command line
- *   live_restore_args.c    a command line: its disks, its sockets, its memory
+ *   live_restore_args*.[ch]  a command line: its disks; what it is as a clone;
+ *                          its new files
  *   live_restore_qemu.c    runs it, loads the memory
  *   live_restore_xml.c     a domain's XML
  *   live_restore_libvirt.c checks, starts, loads and defines it
@@ -109,7 +110,7 @@ void lr_give_away(const char *path);
 /** lr_read(path, max, out, e): a small file that was restored. */
 int lr_read(const char *path, size_t max, struct buf *out, struct err *e);
 
-/* --- live_restore_args.c */
+/* --- live_restore_args*.c */
 
 /** lr_args_parse(r, text, e): the definition "qemu-args"; fills in args,
  * disks, name.  ERR_PROTO, ERR_UNSUP. */

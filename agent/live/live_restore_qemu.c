@@ -188,7 +188,9 @@ meet(struct lr *r, struct qemu *q, struct guest **g, struct err *e)
 			return 0;
 		if (is_gone(q))
 			return ended(q, e);
-		if (rc != ERR_NOENT && rc != ERR_CLOSED)
+		/* A QEMU that takes long to begin greets nobody yet. */
+		if (rc != ERR_NOENT && rc != ERR_CLOSED && rc != ERR_BUSY &&
+		    rc != ERR_TIMEOUT)
 			return rc;
 		if (interrupt_pending())
 			return err_set(e, ERR_CLOSED, "interrupted");
