@@ -32,12 +32,38 @@ struct qemu {
 	bool log_is_new;
 };
 
+/* As execvp will look for it. */
+static bool
+is_there(const char *program)
+{
+	const char *path = getenv("PATH");
+	bool found = false;
+
+	if (strchr(program, '/') != NULL || path == NULL)
+		return access(program, X_OK) == 0;
+	while (*path != 0 && !found) {
+		size_t n = strcspn(path, ":");
+		char *whole = xasprintf("%.*s/%s", (int)n, path, program);
+
+		found = access(whole, X_OK) == 0;
+		free(whole);
+		path += n + (path[n] != 0);
+	}
+	return found;
+}
+
 int
 lr_qemu_check(struct lr *r, struct err *e)
 {
+	const char *program = json_string_value(json_array_get(r->args, 0));
 	struct linesock *s;
 	int rc;
 
+	if (!is_there(program))
+		return err_set(e, ERR_NOENT,
+		    "%s cannot be started: there is no such program; --qemu "
+		    "says which one to run instead",
+		    program);
 	rc = linesock_open(r->qmp, &s, NULL);
 	if (rc == ERR_NOENT)
 		return 0;
@@ -110,6 +136,8 @@ spawn(struct lr *r, struct qemu *q, int log, struct err *e)
 		q->pid = 0;
 		rc = err_set(e, log_sys("fork"), "QEMU cannot be started: %m");
 	} else if (read(p[0], &failed, sizeof(failed)) > 0) {
+		waitpid(q->pid, NULL, 0);
+		q->pid = 0;
 		rc = err_set(e, ERR_NOENT,
 		    "%s cannot be started: %s; --qemu says which program to "
 		    "run instead",

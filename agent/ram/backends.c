@@ -47,7 +47,7 @@ static bool
 parse_map(const char *line, uint64_t *len, unsigned long *ino, char *path)
 {
 	unsigned long long a, b;
-	char perm[5];
+	char perm[5], *end;
 	int n = 0;
 
 	if (sscanf(line, "%llx-%llx %4s %*x %*x:%*x %lu %n", &a, &b, perm, ino,
@@ -57,6 +57,10 @@ parse_map(const char *line, uint64_t *len, unsigned long *ino, char *path)
 	*len = b - a;
 	snprintf(path, PATH_MAX, "%s", line + n);
 	path[strcspn(path, "\n")] = 0;
+	/* A restore takes the name away, not the file. */
+	end = strstr(path, " (deleted)");
+	if (end != NULL && end[strlen(" (deleted)")] == 0)
+		*end = 0;
 	return true;
 }
 
