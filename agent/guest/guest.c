@@ -2,7 +2,6 @@
 #include "agent/guest/guest.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,57 +46,6 @@ guest_reopen(const json_t *how, struct guest **out, struct err *e)
 	}
 	return err_set(
 	    e, ERR_INVAL, "there is no kind of guest \"%.20s\"", kind);
-}
-
-static bool
-disk_is_there(const struct guest *g, const char *name)
-{
-	for (unsigned i = 0; i < g->ndisks; i++)
-		if (strcmp(g->disk[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-struct guest_disk *
-guest_add_disk(struct guest *g, const char *name)
-{
-	struct guest_disk *d = &g->disk[g->ndisks];
-	char base[NAME_PART_MAX - 3];
-	size_t n = 0;
-
-	if (g->ndisks == MANIFEST_VOLUMES_MAX)
-		return NULL;
-	for (; *name != 0 && n < sizeof(base) - 1; name++) {
-		bool ok = isalnum((unsigned char)*name) ||
-		    (n != 0 && strchr("._-", *name) != NULL);
-
-		if (ok)
-			base[n++] = *name;
-		else if (n != 0)
-			base[n++] = '-';
-	}
-	base[n] = 0;
-	memset(d, 0, sizeof(*d));
-	snprintf(d->name, sizeof(d->name), "%s", n == 0 ? "disk" : base);
-	for (unsigned i = 2; disk_is_there(g, d->name); i++)
-		snprintf(d->name, sizeof(d->name), "%s-%u",
-		    n == 0 ? "disk" : base, i);
-	g->ndisks++;
-	return d;
-}
-
-void
-guest_add_file(
-    struct guest *g, const char *name, const char *kind, const char *path)
-{
-	struct guest_file *f = &g->file[g->nfiles];
-
-	if (g->nfiles == GUEST_FILES_MAX)
-		return;
-	snprintf(f->name, sizeof(f->name), "%s", name);
-	snprintf(f->kind, sizeof(f->kind), "%s", kind);
-	f->path = xstrdup(path);
-	g->nfiles++;
 }
 
 void

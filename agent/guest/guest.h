@@ -68,6 +68,9 @@ enum guest_state guest_state(const struct guest *g);
 const struct guest_disk *guest_disks(const struct guest *g, unsigned *n);
 const struct guest_file *guest_files(const struct guest *g, unsigned *n);
 
+/** guest_note(g): what of the machine could not be found, for a person; "". */
+const char *guest_note(const struct guest *g);
+
 /** guest_definition(g, &format): text from which the machine can be made
  * again: a domain's XML ("libvirt-xml"), or QEMU's command line as a JSON array
  * ("qemu-args").  The guest's. */
@@ -113,6 +116,10 @@ struct guest_view_options {
 	 * in time.  May set the guest going: a background snapshot does. */
 	guest_frozen_fn *frozen_after;
 	void *frozen_arg; /* for both */
+	/* Or NULL: called right after the disks' point in time; processors that
+	 * stand still do so yet, and so do frozen file systems. */
+	guest_frozen_fn *point;
+	void *point_arg;
 };
 
 struct guest_view_disk {

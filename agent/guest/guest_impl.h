@@ -22,7 +22,7 @@
 #define GUEST_VIEW_BITMAP "backstay-view"
 
 enum {
-	GUEST_FILES_MAX = 8,
+	GUEST_FILES_MAX = 16,
 	GUEST_GRANULARITY = 65536,
 	/* A guest's agent that does not answer a sync in time is none. */
 	GUEST_AGENT_MS = 5000,
@@ -104,6 +104,8 @@ struct guest {
 	struct guest_disk disk[MANIFEST_VOLUMES_MAX]; /* path is malloc'd */
 	unsigned nfiles;
 	struct guest_file file[GUEST_FILES_MAX]; /* path is malloc'd */
+	char note[300];
+	bool no_iothreads; /* certainly */
 
 	/* guest.c's. */
 	struct mark *mark;   /* the lock and what is to be undone, or NULL */
@@ -133,10 +135,18 @@ int guest_check_iothreads(struct guest *g, struct err *e);
  */
 struct guest_disk *guest_add_disk(struct guest *g, const char *name);
 
-/** guest_add_file(g, name, kind, path): ${path} is copied; too many: ignored.
- */
+/** guest_add_file(g, name, kind, path): ${path} is copied; the name becomes one
+ * that a volume may have and none has yet.  Too many: said in guest_note. */
 void guest_add_file(
     struct guest *g, const char *name, const char *kind, const char *path);
+
+/** guest_add_tpm(g, dir, first): the files of an emulated TPM in ${dir}; the
+ * state proper is called ${first}, or as its file is (NULL). */
+void guest_add_tpm(struct guest *g, const char *dir, const char *first);
+
+/** guest_add_note(g, fmt, ...): one more thing that guest_note tells. */
+void guest_add_note(struct guest *g, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /**
  * guest_bitmap_is_old(name, repo, keep): is it a bitmap (checkpoint) of

@@ -34,7 +34,9 @@ has_iothread(struct guest *g, const char *qdev)
 {
 	char path[QOM_PATH_MAX], value[QOM_PATH_MAX], *end;
 
-	snprintf(path, sizeof(path), "%s", qdev);
+	/* An id alone may be that of another object, too. */
+	snprintf(path, sizeof(path), "%s%s",
+	    qdev[0] == '/' ? "" : "/machine/peripheral/", qdev);
 	for (unsigned i = 0; i < BUSES_MAX; i++) {
 		if (qom_get(g, path, "iothread", value, sizeof(value)) == 0 &&
 		    value[0] != 0)
@@ -85,9 +87,7 @@ guest_check_iothreads(struct guest *g, struct err *e)
 	int rc;
 
 	/* libvirt knows of all of them, and does not like its monitor used. */
-	if (g->definition != NULL &&
-	    strcmp(g->definition_format, "libvirt-xml") == 0 &&
-	    strstr(g->definition, "iothread") == NULL)
+	if (g->no_iothreads)
 		return 0;
 	rc = g->ops->monitor(g, "query-version", NULL, -1, &j, e);
 	if (rc != 0)

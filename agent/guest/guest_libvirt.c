@@ -368,7 +368,9 @@ read_sizes(struct guest *g, struct err *e)
 		if (virDomainGetBlockInfo(
 			lv->dom, lv->disk[i].target, &info, 0) == 0)
 			g->disk[i].size = info.capacity;
-		else if (!g->disk[i].cdrom)
+		/* Of one that is off the size is that of its images; whether
+		 * they can be read is told where they are. */
+		else if (!g->disk[i].cdrom && g->state != GUEST_OFF)
 			return lv_error(
 			    lv, e, "size of disk %s", lv->disk[i].target);
 	}

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* XML of domains, backup jobs and checkpoints, read and written. */
-#include <dirent.h>
 #include <libxml/parser.h>
 #include <libxml/tree.h>
 #include <stdlib.h>
@@ -140,38 +139,25 @@ read_nvram(struct guest *g, xmlNodePtr nvram)
 	free(path);
 }
 
-/* The files of an emulated TPM; those that swtpm locks by are empty. */
 static void
 read_tpm(struct guest *g, xmlNodePtr tpm)
 {
 	struct lv *lv = g->impl;
 	xmlNodePtr backend = child(tpm, "backend");
-	xmlNodePtr source = child(backend, "source");
-	char *version, *dir = NULL, *path, name[NAME_PART_MAX + 1];
-	struct dirent *entry;
-	DIR *d;
+	char *version, *dir;
 
 	if (backend == NULL || !attr_is(backend, "type", "emulator"))
 		return;
 	version = attr(backend, "version");
-	if (source != NULL)
-		dir = attr(source, "path");
+	dir = attr(child(backend, "source"), "path");
 	if (dir == NULL)
 		dir = lv_find_tpm(lv->uuid, version == NULL ? "2.0" : version);
-	d = dir == NULL ? NULL : opendir(dir);
-	while (d != NULL && (entry = readdir(d)) != NULL) {
-		/* tpm-00.permall, tpm2-00.permall, -00.volatilestate */
-		if (strncmp(entry->d_name, "tpm", 3) != 0)
-			continue;
-		if (snprintf(name, sizeof(name), "%s", entry->d_name) >=
-		    (int)sizeof(name))
-			continue;
-		path = xasprintf("%s/%s", dir, entry->d_name);
-		guest_add_file(g, name, "tpm", path);
-		free(path);
-	}
-	if (d != NULL)
-		closedir(d);
+	if (dir != NULL)
+		guest_add_tpm(g, dir, NULL);
+	else
+		guest_add_note(g,
+		    "no state of its TPM is in the backup: there is none yet, "
+		    "or its place cannot be told");
 	free(version);
 	free(dir);
 }
@@ -197,6 +183,7 @@ lv_xml_domain(struct guest *g, const char *live, struct err *e)
 		if (attr_is(
 			child(n, "target"), "name", "org.qemu.guest_agent.0"))
 			lv->agent = true;
+	g->no_iothreads = strstr(live, "iothread") == NULL;
 	read_nvram(g, child(child(root, "os"), "nvram"));
 	read_tpm(g, child(devices, "tpm"));
 	xmlFreeDoc(doc);

@@ -40,8 +40,11 @@ freeze(struct guest *g, struct err *e)
 	ga_close(p->ga);
 	p->ga = NULL;
 	rc = ga_open(p->ga_path, GUEST_AGENT_MS, &p->ga, e);
-	if (rc != 0)
-		return rc;
+	if (rc != 0) { /* nobody was asked to freeze anything */
+		if (e != NULL)
+			e->code = ERR_UNSUP;
+		return ERR_UNSUP;
+	}
 	rc = ga_freeze(p->ga, GUEST_FREEZE_MS, e);
 	if (rc != 0) {
 		ga_close(p->ga);

@@ -132,8 +132,9 @@ state_of_tpm(int pid, const char *sock, char *out, size_t len)
 static void
 find_tpm(struct guest *g, const json_t *args)
 {
-	char sock[512], dir[512], *path;
+	char sock[512], dir[512];
 	struct dirent *d;
+	bool found = false;
 	DIR *proc;
 
 	if (!tpm_socket(args, sock, sizeof(sock)))
@@ -147,32 +148,41 @@ find_tpm(struct guest *g, const json_t *args)
 
 		if (pid <= 0 || !state_of_tpm(pid, sock, dir, sizeof(dir)))
 			continue;
-		path = xasprintf("%s/tpm2-00.permall", dir);
-		if (access(path, F_OK) == 0)
-			guest_add_file(g, "tpm", "tpm", path);
-		free(path);
+		guest_add_tpm(g, dir, "tpm");
+		found = true;
 		break;
 	}
 	closedir(proc);
+	if (!found)
+		guest_add_note(g,
+		    "its TPM's state is not in the backup: no swtpm process "
+		    "tells where it is");
 }
 
 void
 guest_qmp_files(struct guest *g)
 {
 	struct qmp_guest *p = g->impl;
+	static const char not_told[] =
+	    "QEMU's command line cannot be told, so there is no definition in "
+	    "the backup, and no state of a TPM";
 	struct buf b = { 0 };
 	json_t *args = NULL;
 
 	if (qmp_pid(p->q) > 0 && cmdline(qmp_pid(p->q), &b) == 0)
 		args = words(&b);
 	buf_fini(&b);
-	if (args == NULL)
+	if (args == NULL) {
+		guest_add_note(g, "%s", not_told);
 		return;
+	}
 	if (is_qemu(args)) {
 		g->pid = qmp_pid(p->q);
 		g->definition = json_dumps(args, JSON_COMPACT);
 		g->definition_format = "qemu-args";
 		find_tpm(g, args);
+	} else {
+		guest_add_note(g, "%s", not_told);
 	}
 	json_decref(args);
 }

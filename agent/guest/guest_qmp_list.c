@@ -27,6 +27,8 @@ name_of(const json_t *block)
 		qdev += strlen(given);
 		return xasprintf("%.*s", (int)strcspn(qdev, "/"), qdev);
 	}
+	if (qdev[0] != '/') /* the disk is the device itself */
+		return xstrdup(qdev);
 	if (device[0] != 0)
 		return xstrdup(device);
 	return xstrdup(
@@ -144,6 +146,10 @@ add_flash(struct guest *g, const json_t *block)
 	path = path_of(g, text_of(in, "file"));
 	if (path != NULL)
 		guest_add_file(g, "nvram", "nvram", path);
+	else
+		guest_add_note(g,
+		    "its NVRAM is not in the backup: \"%.100s\" is no file",
+		    text_of(in, "file"));
 	free(path);
 }
 

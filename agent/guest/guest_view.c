@@ -112,6 +112,8 @@ point_running(struct guest *g, const struct guest_view_options *o,
 	if (rc != 0)
 		return rc;
 	rc = g->ops->view_point(g, o, out, e);
+	if (rc == 0 && o->point != NULL)
+		rc = o->point(g, o->point_arg, e);
 	if (strcmp(out->consistency, "guest") == 0) {
 		rc2 = thaw(g, rc == 0 ? e : NULL);
 		rc = rc != 0 ? rc : rc2;
@@ -140,6 +142,8 @@ point_stopped(struct guest *g, const struct guest_view_options *o,
 		rc = g->ops->view_prepare(g, o, out, e);
 	if (rc == 0)
 		rc = g->ops->view_point(g, o, out, e);
+	if (rc == 0 && o->point != NULL)
+		rc = o->point(g, o->point_arg, e);
 	if (rc == 0 && o->frozen_after != NULL)
 		rc = o->frozen_after(g, o->frozen_arg, e);
 	rc2 = guest_cont(g, rc == 0 ? e : NULL);

@@ -15,13 +15,15 @@
 #include <sys/statvfs.h>
 
 #include "agent/live/alive.h"
+#include "agent/live/belongings.h"
 #include "agent/source/source_mem.h"
 #include "agent/source/source_nbd.h"
 #include "proto/base/io.h"
 
 enum {
 	/* Room for what else there is beside disks. */
-	LIVE_DISKS_MAX = MANIFEST_VOLUMES_MAX - RAM_INPUTS_MAX - 16,
+	LIVE_DISKS_MAX =
+	    MANIFEST_VOLUMES_MAX - RAM_INPUTS_MAX - BELONGINGS_MAX - 1,
 	SCRATCH_SHARE = 5, /* of free space one part stays free */
 	NBD_TIMEOUT_MS = 30000
 };
@@ -38,6 +40,7 @@ struct live {
 	unsigned disk[MANIFEST_VOLUMES_MAX]; /* places in guest_disks */
 	unsigned ninputs;
 	struct backup_input input[MANIFEST_VOLUMES_MAX];
+	struct belongings belongings;
 	struct ram *ram;
 	struct ram_input ram_input[RAM_INPUTS_MAX]; /* has their names */
 };
@@ -143,26 +146,23 @@ static int
 add_belongings(struct live *l, struct err *e)
 {
 	const char *format, *text = guest_definition(l->guest, &format);
-	unsigned n;
-	const struct guest_file *f = guest_files(l->guest, &n);
-	int rc = 0;
+	struct belongings *b = &l->belongings;
 
-	if (l->ninputs + n + 1 > MANIFEST_VOLUMES_MAX)
+	if (l->ninputs + b->n + 1 > MANIFEST_VOLUMES_MAX)
 		return err_set(e, ERR_LIMIT, "a backup has at most %d volumes",
 		    MANIFEST_VOLUMES_MAX);
 	if (text != NULL)
 		add_input(l, "definition", "definition")->source =
 		    source_mem_new(text, strlen(text), format);
-	for (unsigned i = 0; rc == 0 && i < n; i++) {
-		struct source *s;
-
-		rc = source_file_open(f[i].path, "raw", &s, e);
-		if (rc == 0)
-			add_input(l, f[i].name, f[i].kind)->source = s;
-		else
-			err_prefix(e, "%s", f[i].name);
-	}
-	return rc;
+	for (unsigned i = 0; i < b->n; i++)
+		add_input(l, b->one[i].name, b->one[i].kind)->source =
+		    b->one[i].source;
+	b->n = 0;
+	if (b->note[0] != 0)
+		note(l, "%s", b->note);
+	if (guest_note(l->guest)[0] != 0)
+		note(l, "%s", guest_note(l->guest));
+	return 0;
 }
 
 static int
@@ -203,7 +203,8 @@ open_disks(struct live *l, const struct guest_view *v, struct err *e)
 		if (rc != 0)
 			return err_prefix(e, "disk %s", d->name);
 		add_input(l, d->name, d->cdrom ? "seed" : "disk")->source = s;
-		if (v->disk[i].dirty == NULL && v->disk[i].why[0] != 0)
+		if (v->disk[i].dirty == NULL && v->disk[i].why[0] != 0 &&
+		    !d->cdrom)
 			note(l, "disk %s is read in full: %s", d->name,
 			    v->disk[i].why);
 	}
@@ -256,7 +257,9 @@ begin_view(struct live *l, struct guest_view *v, struct err *e)
 		.since = l->since,
 		.quiesce = l->o->quiesce,
 		.scratch_dir = l->o->scratch_dir,
-		.ndisks = l->ndisks };
+		.ndisks = l->ndisks,
+		.point = belongings_take,
+		.point_arg = &l->belongings };
 	int rc;
 
 	memcpy(vo.disk, l->disk, sizeof(vo.disk));
@@ -322,6 +325,13 @@ open_images(struct live *l, bool *since_used, struct err *e)
 			    "disk %s is no file of this host; start the guest, "
 			    "or say --exclude %s",
 			    d->name, d->name);
+		if (strcmp(d->format, "raw") != 0 &&
+		    strcmp(d->format, "qcow2") != 0)
+			return err_set(e, ERR_UNSUP,
+			    "disk %s is a %s image, which can be read while "
+			    "the guest runs only: start it, convert the image "
+			    "to qcow2, or say --exclude %s",
+			    d->name, d->format, d->name);
 		snprintf(spec, sizeof(spec), "%s:%s", d->format, d->path);
 		why[0] = 0;
 		if (l->since != NULL) {
@@ -336,7 +346,7 @@ open_images(struct live *l, bool *since_used, struct err *e)
 		add_input(l, d->name, d->cdrom ? "seed" : "disk")->source = s;
 		if (l->since != NULL && why[0] == 0)
 			*since_used = true;
-		else if (why[0] != 0)
+		else if (why[0] != 0 && !d->cdrom)
 			note(l, "disk %s is read in full: %s", d->name, why);
 	}
 	snprintf(l->out->consistency, sizeof(l->out->consistency), "offline");
@@ -360,6 +370,8 @@ send_stopped(struct live *l, struct err *e)
 	int rc;
 
 	rc = open_images(l, &since_used, e);
+	if (rc == 0)
+		rc = belongings_take(l->guest, &l->belongings, e);
 	if (rc == 0)
 		rc = add_belongings(l, e);
 	if (rc != 0) {
@@ -469,6 +481,8 @@ live_backup_run(
 		if (rc == 0)
 			rc = send_running(l, e);
 	}
+	if (rc == 0 && out->backup.whole[0] != 0)
+		note(l, "read in full: %s", out->backup.whole);
 	if (guest_view_end(l->guest, rc == 0, rc == 0 ? &late : NULL) != 0 &&
 	    rc == 0)
 		note(l,
@@ -477,6 +491,7 @@ live_backup_run(
 		    late.text);
 out:
 	backup_close(l->backup);
+	belongings_close(&l->belongings);
 	ram_close(l->ram);
 	guest_close(l->guest);
 	free(l);

@@ -200,6 +200,7 @@ backup_send(struct backup *b, const struct backup_input *in, unsigned n,
 	if (rc != 0)
 		goto out;
 	out->has_parent = b->has_parent;
+	memcpy(out->whole, b->whole, sizeof(out->whole));
 	out->trusted = b->trust.used;
 	rc = run(b, out, e);
 out:

@@ -45,6 +45,8 @@ struct backup_result {
 	bool condemned;
 	char condemned_disk[NAME_PART_MAX + 1];
 	uint64_t condemned_offset;
+	/* What was read whole though its changes are known, and why; or "". */
+	char whole[200];
 	struct manifest_stats stats;
 };
 

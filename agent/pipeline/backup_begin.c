@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/pipeline/backup_begin.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -130,6 +131,18 @@ read_volume(
 	return 0;
 }
 
+/* Its changes are known since a backup that has no such volume. */
+static void
+say_whole(struct backup *b, const struct backup_volume *v, bool missing)
+{
+	size_t at = strlen(b->whole);
+
+	snprintf(b->whole + at, sizeof(b->whole) - at, "%sdisk %s: %s",
+	    at == 0 ? "" : "; ", v->name,
+	    missing ? "the last backup has none"
+		    : "in the last backup it is of another size");
+}
+
 /* What to compare each volume with, and which of them to trust. */
 static int
 read_parent(struct backup *b, const json_t *answer, const char *since_used,
@@ -159,13 +172,19 @@ read_parent(struct backup *b, const json_t *answer, const char *since_used,
 		struct backup_volume *v = &b->volume[i];
 		json_t *j = json_array_get(volumes, i);
 
-		if (json_is_null(j))
+		if (json_is_null(j)) {
+			if (trusted && v->source->ops->clean != NULL)
+				say_whole(b, v, true);
 			continue;
+		}
 		rc = read_volume(b, v, j, e);
 		v->trusted = rc == 0 && trusted &&
 		    v->source->ops->clean != NULL &&
 		    v->parent_size == v->source->size;
 		b->trust.used |= v->trusted;
+		if (rc == 0 && trusted && v->source->ops->clean != NULL &&
+		    v->parent_size != v->source->size)
+			say_whole(b, v, false);
 	}
 	return rc;
 }

@@ -52,6 +52,7 @@ struct backup {
 	bool sent;
 	bool began;
 	bool has_parent;
+	char whole[200]; /* as in struct backup_result */
 	char checkpoint[MANIFEST_CHECKPOINT_MAX + 1]; /* the parent's, or "" */
 	unsigned nvolumes;
 	struct backup_volume volume[MANIFEST_VOLUMES_MAX];

@@ -19,4 +19,12 @@ struct source *source_mem_new(const void *data, size_t len, const char *format);
 int source_file_open(
     const char *path, const char *format, struct source **out, struct err *e);
 
+/**
+ * source_file_copy(path, format, max, whole, out, e): as source_file_open, but
+ * what the file holds now is kept in memory, unless that is more than ${max}
+ * bytes.  *whole: it is certain that all of it is of one moment.
+ */
+int source_file_copy(const char *path, const char *format, uint64_t max,
+    bool *whole, struct source **out, struct err *e);
+
 #endif

@@ -49,7 +49,7 @@ trap live_cleanup EXIT
 #   new=1                newer QEMU: see "the newer room" below
 #   incoming=1           (plain QEMU) -incoming defer
 #   extra=WORDS          (plain QEMU) more options
-#   devices=XML top=XML  (libvirt) more in <devices>, in <domain>
+#   devices=XML top=XML os=XML  (libvirt) more in <devices>, <domain>, <os>
 declare -A vm_pid=() vm_seen=()
 declare -A vm_o=()
 declare -a vm_disks=()
@@ -371,7 +371,7 @@ lv_domain() {
 			<os><type arch='x86_64' machine='q35'>hvm</type>
 			<kernel>$lv_files/vmlinuz</kernel>
 			<initrd>$lv_files/initrd.img</initrd>
-			<cmdline>$vm_append</cmdline></os>
+			<cmdline>$vm_append</cmdline>${vm_o[os]:-}</os>
 			<features><acpi/></features>
 			<cpu mode='custom' match='exact'>
 			<model fallback='allow'>qemu64</model></cpu>

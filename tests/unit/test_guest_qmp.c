@@ -945,6 +945,23 @@ watched_point(struct guest *g, const struct guest_view_options *o,
 	return real.view_point(g, o, v, e);
 }
 
+static int
+still_frozen(struct guest *g, void *arg, struct err *e)
+{
+	(void)g;
+	(void)e;
+	*(bool *)arg = agent_frozen(watched);
+	return 0;
+}
+
+static int
+fail_at_the_point(struct guest *g, void *arg, struct err *e)
+{
+	(void)g;
+	(void)arg;
+	return err_set(e, ERR_DENIED, "not for us");
+}
+
 static void
 file_systems_are_frozen_at_the_point_in_time_only(void **state)
 {
@@ -952,6 +969,8 @@ file_systems_are_frozen_at_the_point_in_time_only(void **state)
 	struct guest_view v;
 	struct agent a;
 	struct guest *g;
+	struct err e = { 0 };
+	bool frozen = false;
 
 	(void)state;
 	agent_start(&a);
@@ -963,12 +982,20 @@ file_systems_are_frozen_at_the_point_in_time_only(void **state)
 	g->ops = &deadly;
 	o = options(g, TAG1, NULL);
 	o.quiesce = QUIESCE_REQUIRE;
+	o.point = still_frozen;
+	o.point_arg = &frozen;
 	begin(g, &o, &v);
 	assert_string_equal(v.consistency, "guest");
 	assert_true(was_frozen);
+	assert_true(frozen);
 	assert_false(agent_frozen(&a));
 	assert_int_equal(a.freezes, 1);
 	end(g, false);
+	o.point = fail_at_the_point;
+	assert_int_equal(guest_view_begin(g, &o, &v, &e), ERR_DENIED);
+	assert_string_equal(e.text, "not for us");
+	assert_false(agent_frozen(&a));
+	assert_true(qemu_is_clean(&qemu));
 	guest_close(g);
 	agent_end(&a);
 }
@@ -1071,11 +1098,24 @@ save_ram(struct guest *g, void *arg, struct err *e)
 	return rc;
 }
 
+static int
+still_stopped(struct guest *g, void *arg, struct err *e)
+{
+	char s[32];
+
+	(void)g;
+	(void)e;
+	assert_string_not_equal(qemu_status(&qemu, s, sizeof(s)), "running");
+	*(bool *)arg = true;
+	return 0;
+}
+
 static void
 a_guest_whose_ram_was_saved_goes_on(void **state)
 {
 	struct guest *g = backed_up();
 	struct guest_view_options o = options(g, TAG2, TAG1);
+	bool point = false;
 	char ram[96], s[32];
 	struct guest_view v;
 	struct stat st;
@@ -1084,6 +1124,8 @@ a_guest_whose_ram_was_saved_goes_on(void **state)
 	snprintf(ram, sizeof(ram), "%s/ram", qemu.dir);
 	o.frozen = save_ram;
 	o.frozen_arg = ram;
+	o.point = still_stopped;
+	o.point_arg = &point;
 	qemu_write(&qemu, VDA, 7, 0, K64);
 	begin(g, &o, &v);
 	assert_string_equal(v.consistency, "ram");
@@ -1092,6 +1134,7 @@ a_guest_whose_ram_was_saved_goes_on(void **state)
 	assert_int_equal(guest_state(g), GUEST_RUNNING);
 	assert_int_equal(stat(ram, &st), 0);
 	assert_true(st.st_size > 1 << 16);
+	assert_true(point);
 	qemu_write(&qemu, VDA, 8, 0, 2 * K64);
 	assert_int_equal(view_byte(&v.disk[0], 0, K64), 7);
 	assert_int_equal(view_byte(&v.disk[0], K64, K64), 0);

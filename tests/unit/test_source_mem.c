@@ -3,8 +3,10 @@
 #include "agent/source/source_mem.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +101,111 @@ a_file_is_read_while_others_write_to_it(void **state)
 }
 
 static void
+a_copy_is_what_the_file_held(void **state)
+{
+	enum { SIZE = 100000 };
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	struct source *s;
+	struct err e;
+	char got[8];
+	bool whole;
+
+	(void)state;
+	assert_int_equal(
+	    source_file_copy(path, "raw", SIZE, &whole, &s, &e), 0);
+	assert_true(whole);
+	assert_int_equal(s->size, 0);
+	source_close(s);
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	assert_int_equal(pwrite_full(fd, "state", 6, SIZE - 6), 0);
+	assert_int_equal(
+	    source_file_copy(path, "raw", SIZE, &whole, &s, &e), 0);
+	assert_true(whole);
+	assert_int_equal(pwrite_full(fd, "other", 6, SIZE - 6), 0);
+	assert_int_equal(ftruncate(fd, 10), 0);
+	assert_int_equal(s->size, SIZE);
+	assert_string_equal(s->format, "raw");
+	assert_int_equal(source_read(s, got, 6, SIZE - 6, &e), 0);
+	assert_string_equal(got, "state");
+	source_close(s);
+	/* What is too large is not copied, and read as it goes. */
+	assert_int_equal(pwrite_full(fd, "state", 6, SIZE - 6), 0);
+	assert_int_equal(
+	    source_file_copy(path, "raw", SIZE - 1, &whole, &s, &e), 0);
+	assert_false(whole);
+	assert_int_equal(pwrite_full(fd, "other", 6, SIZE - 6), 0);
+	assert_int_equal(source_read(s, got, 6, SIZE - 6, &e), 0);
+	assert_string_equal(got, "other");
+	source_close(s);
+	close(fd);
+	unlink(path);
+	assert_int_equal(
+	    source_file_copy(path, "raw", SIZE, &whole, &s, &e), ERR_NOENT);
+	assert_int_equal(
+	    source_file_copy(folder, "raw", SIZE, &whole, &s, &e), ERR_INVAL);
+}
+
+enum { TORN_SIZE = 1 << 20 };
+
+struct torn {
+	int fd;
+	atomic_bool stop;
+};
+
+/* Its first byte and its last are the same but for a moment. */
+static void *
+write_on(void *arg)
+{
+	struct torn *t = arg;
+	uint8_t n = 0;
+
+	while (!atomic_load(&t->stop)) {
+		n++;
+		pwrite_full(t->fd, &n, 1, 0);
+		pwrite_full(t->fd, &n, 1, TORN_SIZE - 1);
+	}
+	return NULL;
+}
+
+static void
+a_copy_of_two_moments_is_told_from_one(void **state)
+{
+	struct torn t = { .fd = open(path, O_RDWR | O_CREAT, 0600) };
+	pthread_t thread;
+	struct source *s;
+	unsigned torn = 0;
+	uint8_t first, last;
+	struct err e;
+	bool whole;
+
+	(void)state;
+	assert_int_equal(ftruncate(t.fd, TORN_SIZE), 0);
+	assert_int_equal(pthread_create(&thread, NULL, write_on, &t), 0);
+	for (unsigned i = 0; i < 50; i++) {
+		assert_int_equal(
+		    source_file_copy(path, "raw", TORN_SIZE, &whole, &s, &e),
+		    0);
+		assert_int_equal(source_read(s, &first, 1, 0, &e), 0);
+		assert_int_equal(
+		    source_read(s, &last, 1, TORN_SIZE - 1, &e), 0);
+		if (whole) /* or between the two writes */
+			assert_true(
+			    first == last || first == (uint8_t)(last + 1));
+		else
+			torn++;
+		source_close(s);
+	}
+	atomic_store(&t.stop, true);
+	pthread_join(thread, NULL);
+	close(t.fd);
+	assert_int_not_equal(torn, 0);
+	assert_int_equal(
+	    source_file_copy(path, "raw", TORN_SIZE, &whole, &s, &e), 0);
+	assert_true(whole);
+	source_close(s);
+}
+
+static void
 what_is_no_file_is_refused(void **state)
 {
 	struct source *s;
@@ -120,6 +227,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(bytes_in_memory_are_a_volume_of_their_own),
 		CASE(a_file_is_read_while_others_write_to_it),
+		CASE(a_copy_is_what_the_file_held),
+		CASE(a_copy_of_two_moments_is_told_from_one),
 		CASE(what_is_no_file_is_refused),
 	};
 
