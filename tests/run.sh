@@ -3,7 +3,9 @@
 #
 # What `make check` runs, once all is built: the unit tests side by side, then
 # the model checks, then the end-to-end tests one after another (they start
-# daemons, and some look at the clock), then the random test.
+# daemons, and some look at the clock), then the random test.  End-to-end tests
+# with running guests (1NN-*) mostly wait for these: one after another, too, but
+# beside all that comes behind the unit tests.
 #
 #   tests/run.sh BUILD
 #
@@ -127,6 +129,24 @@ for name in "${list[@]}"; do
 	tell unit "$name"
 done
 
+# in_turn NAME...: those end-to-end tests, one after another.
+in_turn() {
+	local name
+
+	trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
+	for name in "$@"; do
+		run "$name" bash "tests/e2e/$name.sh" &
+		wait $!
+	done
+}
+
+find_tests e2e .sh "$E2E"
+mapfile -t guests < <(printf '%s\n' "${list[@]}" | grep '^1[0-9][0-9]-')
+mapfile -t others < <(printf '%s\n' "${list[@]}" | grep -v '^1[0-9][0-9]-' |
+	grep .)
+in_turn "${guests[@]}" &
+guests_lane=$!
+
 find_tests model .sh "$MODEL"
 [ ${#list[@]} = 0 ] || echo "models"
 for name in "${list[@]}"; do
@@ -135,9 +155,8 @@ for name in "${list[@]}"; do
 	tell model "$name"
 done
 
-find_tests e2e .sh "$E2E"
-[ ${#list[@]} = 0 ] || echo "end to end"
-for name in "${list[@]}"; do
+[ ${#others[@]} = 0 ] || echo "end to end"
+for name in "${others[@]}"; do
 	run "$name" bash "tests/e2e/$name.sh" &
 	wait $!
 	tell e2e "$name"
@@ -149,6 +168,12 @@ if [ -n "$STRESS" ]; then
 	wait $!
 	tell stress stress
 fi
+
+[ ${#guests[@]} = 0 ] || echo "running guests"
+wait "$guests_lane"
+for name in "${guests[@]}"; do
+	tell e2e "$name"
+done
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

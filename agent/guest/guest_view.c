@@ -58,7 +58,9 @@ thaw(struct guest *g, struct err *e)
 
 	rc = g->ops->thaw(g, e);
 	if (rc != 0) {
-		err_prefix(e, "the guest's file systems may still be frozen");
+		if (e != NULL)
+			err_prefix(
+			    e, "the guest's file systems may still be frozen");
 		return rc;
 	}
 	return mark_frozen(g->mark, g->pid, false);

@@ -56,9 +56,18 @@ int
 lr_qemu_check(struct lr *r, struct err *e)
 {
 	const char *program = json_string_value(json_array_get(r->args, 0));
+	const char *slash = strrchr(program, '/');
+	const char *name = slash == NULL ? program : slash + 1;
 	struct linesock *s;
 	int rc;
 
+	/* Whoever writes backups shall not choose what this host runs. */
+	if (r->o->program == NULL && strncmp(name, "qemu", 4) != 0 &&
+	    strcmp(name, "kvm") != 0)
+		return err_set(e, ERR_DENIED,
+		    "the backup's machine was run by \"%.100s\", which has not "
+		    "QEMU's name: --qemu says which program to run",
+		    program);
 	if (!is_there(program))
 		return err_set(e, ERR_NOENT,
 		    "%s cannot be started: there is no such program; --qemu "

@@ -6,7 +6,10 @@
 #
 #   going_words=(WORD...)   of vm_start and lv_domain, for each guest
 #   going_qemu=(...)        options of restore for a plain QEMU
-: "${dir:?source tests/live/lib.sh first}"
+: "${dir:?}" "${live:?source tests/live/lib.sh first}" "${lv_user:?}"
+: "${lv_files=}"
+declare -A vm_pid vm_seen # lib.sh's
+: "${vm_pid[*]-}" "${vm_seen[*]-}"
 region=64 # MiB of a disk that the guest writes
 declare -a going_words=() going_qemu=()
 

@@ -42,7 +42,8 @@ trap live_cleanup EXIT
 #
 #   disk=FILE[,FORMAT]   (qcow2; again for each disk)   mem=MIB   (256)
 #   work=ARGUMENTS       of work, commas for spaces: work=disks,64,500,/dev/vda
-#   memwork=MIB[,RATE]   work mem beside it
+#   memwork=MIB[,RATE[,SEEN]]   work mem beside it
+#   tick=MS              work tick beside it
 #   fs=/dev/vdb          mount it (ext4), and append to /mnt/log
 #   ga=1                 the real guest agent runs
 #   ram=FILE             (plain QEMU) memory is this file, shared; ram=1 (libvirt)
@@ -70,6 +71,7 @@ vm_options() {
 	vm_append="console=ttyS0 quiet panic=-1"
 	[ -z "${vm_o[work]:-}" ] || vm_append+=" work=${vm_o[work]}"
 	[ -z "${vm_o[memwork]:-}" ] || vm_append+=" memwork=${vm_o[memwork]}"
+	[ -z "${vm_o[tick]:-}" ] || vm_append+=" tick=${vm_o[tick]}"
 	[ -z "${vm_o[fs]:-}" ] || vm_append+=" fs=${vm_o[fs]}"
 	[ -z "${vm_o[ga]:-}" ] || vm_append+=" ga=1"
 }
@@ -300,8 +302,9 @@ vm_stop() {
 # changed.  Its QEMUs run as that user: files that they use, scratch files too,
 # are to be in ${lv_files}, which belongs to it.
 #
-#   lv_start [new=1]             ${LV_URI} is how to connect, for root too:
-#                                qemu+unix:///session?socket=PATH
+#   lv_start [new=1] [ram=DIR]   ${LV_URI} is how to connect, for root too:
+#                                qemu+unix:///session?socket=PATH; files of
+#                                memory (ram=1 of lv_domain) are below DIR
 #   lv_domain NAME WORD...       defines and starts it; words as for vm_start;
 #                                vm_wait, vm_mark, vm_number ... go by its NAME
 #   lv_virsh WORD...             a virsh that is connected to it
@@ -317,16 +320,21 @@ lv_answers() {
 }
 
 lv_start() {
-	local home=$dir/lv word
+	local home=$dir/lv word ram=
 	local -a run=(setpriv "--reuid=$lv_user" "--regid=$lv_user"
 		--clear-groups)
 
 	need libvirtd virsh
 	chmod 755 "$dir"
 	for word in "$@"; do
-		[ "$word" = new=1 ] || fail "lv_start: $word?"
-		new_room
-		run=(in_new_room "--userspec=$lv_user:$lv_user")
+		case $word in
+		new=1)
+			new_room
+			run=(in_new_room "--userspec=$lv_user:$lv_user")
+			;;
+		ram=*) ram=${word#ram=} ;;
+		*) fail "lv_start: $word?" ;;
+		esac
 	done
 	mkdir -p "$home"/{home,run,config/libvirt,cache,data,files}
 	lv_files=$home/files
@@ -338,6 +346,8 @@ lv_start() {
 	# Else it wants a virtlogd, and whatever of SELinux or AppArmor there is.
 	printf '%s\n' 'stdio_handler = "file"' 'security_driver = "none"' \
 		>"$home/config/libvirt/qemu.conf"
+	[ -z "$ram" ] || echo "memory_backing_dir = \"$ram\"" \
+		>>"$home/config/libvirt/qemu.conf"
 	cp "$guest_kernel" "$guest_initrd" "$lv_files"
 	chown -R "$lv_user:$lv_user" "$home"
 	"${run[@]}" env -i HOME="$home/home" XDG_RUNTIME_DIR="$home/run" \

@@ -16,9 +16,12 @@ mounts() {
 	local root=$1 it
 
 	shift
-	for it in /proc /sys /dev /dev/pts "$@"; do
-		mkdir -p "$root$it"
+	for it in /proc /sys /dev /dev/pts; do
 		mount --bind "$it" "$root$it"
+	done
+	for it in "$@"; do # with what is mounted below
+		mkdir -p "$root$it"
+		mount --rbind "$it" "$root$it"
 	done
 }
 

@@ -12,9 +12,13 @@
  *       where BAD is: the disks are not what this process, its memory,
  *       remembers to have written.  Memory and disks that were restored from
  *       different moments disagree.
- *   work mem MIB [PAGES_PER_S]
+ *   work mem MIB [PAGES_PER_S [SEEN_PER_S]]
  *       Fills memory; goes round its pages, checks that each one is as it was
  *       left, and changes it:           COUNT N ok|BAD
+ *       With a third number it goes round a second time, faster, and changes
+ *       nothing; each eighth:           SEEN EIGHTHS ok|BAD
+ *   work tick MS
+ *       T N as often: whoever follows the console sees when it stood still.
  *   work file PATH DELAY_US
  *       Appends to a file, and syncs it.  FILE N MAX_US once a second: how many
  *       times, and the longest.
@@ -278,15 +282,35 @@ word(size_t p, uint64_t turn, size_t i)
 	return mix(p) % 4 == 0 ? 0 : mix((p << 32) + turn * 512 + i);
 }
 
-static void
-do_mem(long mib, long rate)
+enum { WORDS = SLOT / 8 };
+
+/* Pages from ${at} on, of which the first ${n} changes went round. */
+static int
+look(const uint64_t *m, size_t pages, uint64_t n, uint64_t at, size_t count)
 {
-	enum { WORDS = SLOT / 8, BATCH = 64 };
-	size_t pages = (size_t)mib * 1048576 / SLOT, p, i;
-	uint64_t *m, n, turn;
+	size_t p, i;
+	uint64_t turn;
 	int bad = 0;
 
-	if (pages == 0 || rate <= 0)
+	while (count-- > 0) {
+		p = at++ % pages;
+		turn = n / pages + (p < n % pages);
+		for (i = 0; i < WORDS; i++)
+			bad |= m[p * WORDS + i] != word(p, turn, i);
+	}
+	return bad;
+}
+
+static void
+do_mem(long mib, long rate, long seen)
+{
+	enum { BATCH = 64 };
+	size_t pages = (size_t)mib * 1048576 / SLOT, p, i;
+	size_t ahead = (size_t)seen * BATCH / (size_t)(rate > 0 ? rate : 1);
+	uint64_t *m, n, turn, at = 0;
+	int bad = 0;
+
+	if (pages == 0 || rate <= 0 || seen < 0)
 		exit(2);
 	m = malloc(pages * SLOT);
 	if (m == NULL) {
@@ -308,8 +332,28 @@ do_mem(long mib, long rate)
 		if (n % BATCH == 0) {
 			printf("COUNT %llu %s\n", (unsigned long long)n,
 			    bad ? "BAD" : "ok");
+			bad |= look(m, pages, n + 1, at, ahead);
+			if (at * 8 / pages != (at + ahead) * 8 / pages)
+				printf("SEEN %llu %s\n",
+				    (unsigned long long)((at + ahead) * 8 /
+					pages),
+				    bad ? "BAD" : "ok");
+			at += ahead;
 			nap_us(1000000L * BATCH / rate);
 		}
+	}
+}
+
+static void
+do_tick(long ms)
+{
+	unsigned long long n;
+
+	if (ms <= 0)
+		exit(2);
+	for (n = 1;; n++) {
+		printf("T %llu\n", n);
+		nap_us(ms * 1000);
 	}
 }
 
@@ -350,7 +394,10 @@ main(int argc, char **argv)
 		do_disks(
 		    atol(argv[2]), atol(argv[3]), argv + 4, (unsigned)argc - 4);
 	if (argc >= 3 && strcmp(argv[1], "mem") == 0)
-		do_mem(atol(argv[2]), argc > 3 ? atol(argv[3]) : 320);
+		do_mem(atol(argv[2]), argc > 3 ? atol(argv[3]) : 320,
+		    argc > 4 ? atol(argv[4]) : 0);
+	if (argc == 3 && strcmp(argv[1], "tick") == 0)
+		do_tick(atol(argv[2]));
 	if (argc == 4 && strcmp(argv[1], "file") == 0)
 		do_file(argv[2], atol(argv[3]));
 	fprintf(stderr, "usage: see work.c\n");
