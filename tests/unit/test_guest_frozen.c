@@ -18,6 +18,23 @@ watched_point(struct guest *g, const struct guest_view_options *o,
 	return real.view_point(g, o, v, e);
 }
 
+static int
+still_frozen(struct guest *g, void *arg, struct err *e)
+{
+	(void)g;
+	(void)e;
+	*(bool *)arg = fake_ga_frozen(watched);
+	return 0;
+}
+
+static int
+not_for_us(struct guest *g, void *arg, struct err *e)
+{
+	(void)g;
+	(void)arg;
+	return err_set(e, ERR_DENIED, "not for us");
+}
+
 static void
 file_systems_are_frozen_at_the_point_in_time_only(void **state)
 {
@@ -25,6 +42,8 @@ file_systems_are_frozen_at_the_point_in_time_only(void **state)
 	struct guest_view v;
 	struct fake_ga a;
 	struct guest *g;
+	struct err e = { 0 };
+	bool frozen = false;
 
 	(void)state;
 	fake_ga_start(&a, qemu.dir);
@@ -36,12 +55,20 @@ file_systems_are_frozen_at_the_point_in_time_only(void **state)
 	g->ops = &watching;
 	o = plain_options(g, TAG1, NULL);
 	o.quiesce = QUIESCE_REQUIRE;
+	o.point = still_frozen;
+	o.point_arg = &frozen;
 	plain_begin(g, &o, &v);
 	assert_string_equal(v.consistency, "guest");
 	assert_true(was_frozen);
+	assert_true(frozen);
 	assert_false(fake_ga_frozen(&a));
 	assert_int_equal(a.freezes, 1);
 	plain_end(g, false);
+	o.point = not_for_us;
+	assert_int_equal(guest_view_begin(g, &o, &v, &e), ERR_DENIED);
+	assert_string_equal(e.text, "not for us");
+	assert_false(fake_ga_frozen(&a));
+	assert_true(qemu_is_clean(&qemu));
 	guest_close(g);
 	fake_ga_end(&a);
 }
