@@ -48,7 +48,7 @@ DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
 DEBS += qemu-system-common fuse3 xfsprogs
 # Running guests: QEMU, libvirt, what a guest is made of, and newer ones of both.
 DEBS += qemu-system-x86 libvirt-daemon libvirt-clients libnbd-bin \
-	busybox-static cpio debootstrap
+	busybox-static cpio debootstrap ovmf swtpm swtpm-tools genisoimage
 # Sanitizers by clang, fuzzing, lint.
 DEBS += clang libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck \
 	shellcheck
