@@ -21,7 +21,7 @@ how=(--domain web --connect "$LV_URI" --scratch-dir "$scratch")
 begin
 first
 nas_stops
-agent_dies $((kills / 2))
+agent_dies $((kills / 3))
 guard_dies
 scratch_is_full ext4
 end

@@ -16,7 +16,7 @@
 SEED=${SEED:-$(date +%s)}
 RANDOM=$SEED
 region=16 # MiB that the guest writes, of 128; 32 are noise
-kills=6 stop_s=10 quiet_s=8 kind=
+kills=6 stop_s=10 quiet_s=6 kind=
 [ "${LIVE:-}" != long ] || kills=20 stop_s=60 quiet_s=60
 declare -a how=() waits=()
 disk='' scratch='' last=''
