@@ -3,7 +3,7 @@
 #
 # Goal: what 103-live-nas and 105-live-agent show, shorter, of a libvirt domain.
 #
-#   [SEED=N] tests/e2e/107-live-nas-libvirt.sh      LIVE=long: longer stops, more kills
+#   [SEED=N] tests/e2e/107-nas-libvirt.sh      LIVE=long: longer stops, more kills
 . "$(dirname "$0")/lib.sh"
 . "$top/tests/live/lib.sh"
 . "$top/tests/live/trouble.sh"

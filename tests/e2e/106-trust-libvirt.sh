@@ -4,7 +4,7 @@
 # Goal: what 102-live-trust shows, of a libvirt domain, whose checkpoints have two
 # halves: the bitmap in the image, and what libvirt knows of it.
 #
-#   tests/e2e/106-live-trust-libvirt.sh
+#   tests/e2e/106-trust-libvirt.sh
 . "$(dirname "$0")/lib.sh"
 . "$top/tests/live/lib.sh"
 . "$top/tests/live/trust.sh"
