@@ -157,21 +157,6 @@ print_result(const struct backup_result *r)
 	summary_line("stored", r->stats.stored);
 }
 
-/* Lines of ${notes}, each as an element. */
-static json_t *
-notes_to_json(const char *notes)
-{
-	json_t *list = json_array();
-
-	while (*notes != 0) {
-		size_t n = strcspn(notes, "\n");
-
-		json_array_append_new(list, json_stringn(notes, n));
-		notes += n + (notes[n] != 0);
-	}
-	return list;
-}
-
 static int
 print_live_json(const struct live_result *r)
 {
@@ -181,7 +166,7 @@ print_live_json(const struct live_result *r)
 	json_set_u64(j, "pause_us", r->pause_us);
 	if (r->ram != NULL)
 		json_set_str(j, "ram", r->ram);
-	json_object_set_new(j, "notes", notes_to_json(r->notes));
+	json_object_set_new(j, "notes", summary_notes(r->notes));
 	return cmd_print_json(j);
 }
 

@@ -43,20 +43,6 @@ cmd_start_option(struct cmd_start *s, const char *cmd, int opt, const char *arg)
 	return EXIT_DONE;
 }
 
-static json_t *
-notes_to_json(const char *notes)
-{
-	json_t *list = json_array();
-
-	while (*notes != 0) {
-		size_t n = strcspn(notes, "\n");
-
-		json_array_append_new(list, json_stringn(notes, n));
-		notes += n + (notes[n] != 0);
-	}
-	return list;
-}
-
 static int
 print_json(const struct cmd_start *s, const struct live_restore_result *r)
 {
@@ -80,7 +66,7 @@ print_json(const struct cmd_start *s, const struct live_restore_result *r)
 	json_set_u64(j, "restore_ms", r->restore_ms);
 	json_set_u64(j, "start_ms", r->start_ms);
 	json_object_set_new(j, "machine", m);
-	json_object_set_new(j, "notes", notes_to_json(r->notes));
+	json_object_set_new(j, "notes", summary_notes(r->notes));
 	json_object_set_new(
 	    j, "stats", manifest_stats_to_json(&r->restore.stats));
 	return cmd_print_json(j);

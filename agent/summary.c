@@ -2,6 +2,7 @@
 #include "agent/summary.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { SPEED_TEXT = 64 };
 
@@ -26,4 +27,18 @@ summary_line(const char *what, uint64_t n)
 	char text[16];
 
 	printf("  %-13s %s\n", what, size_print(n, text));
+}
+
+json_t *
+summary_notes(const char *notes)
+{
+	json_t *list = json_array();
+
+	while (*notes != 0) {
+		size_t n = strcspn(notes, "\n");
+
+		json_array_append_new(list, json_stringn(notes, n));
+		notes += n + (notes[n] != 0);
+	}
+	return list;
 }

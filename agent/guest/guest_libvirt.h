@@ -5,8 +5,7 @@
  *   guest_libvirt.c          opens; the agent, processors, monitor
  *   guest_libvirt_call.c     the connection; no call waits for ever
  *   guest_libvirt_proc.c     what /proc tells of the domain's QEMU
- *   guest_libvirt_xml.c      what we read of a domain's XML; the only user of
- *                            libxml2
+ *   guest_libvirt_xml.c      what we read of a domain's XML
  *   guest_libvirt_check.c    checkpoints
  *   guest_libvirt_view.c     a view: files, begin, watch, end
  *   guest_libvirt_release.c  what killed runs left

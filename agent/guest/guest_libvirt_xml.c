@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* XML of domains, backup jobs and checkpoints, read and written. */
 #include <libxml/parser.h>
-#include <libxml/tree.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/guest/guest_libvirt.h"
+#include "agent/guest/xml.h"
 
 /* --- reading */
 
@@ -31,47 +31,6 @@ parse(const char *text, const char *root, xmlDocPtr *out, struct err *e)
 	return 0;
 }
 
-/* The next element ${name} after ${n}, or it; NULL if there is none. */
-static xmlNodePtr
-element(xmlNodePtr n, const char *name)
-{
-	for (; n != NULL; n = n->next)
-		if (n->type == XML_ELEMENT_NODE &&
-		    strcmp((const char *)n->name, name) == 0)
-			return n;
-	return NULL;
-}
-
-static xmlNodePtr
-child(xmlNodePtr n, const char *name)
-{
-	return n == NULL ? NULL : element(n->children, name);
-}
-
-/* The caller's, or NULL. */
-static char *
-attr(xmlNodePtr n, const char *name)
-{
-	xmlChar *v = n == NULL ? NULL : xmlGetProp(n, (const xmlChar *)name);
-	char *s;
-
-	if (v == NULL)
-		return NULL;
-	s = xstrdup((const char *)v);
-	xmlFree(v);
-	return s;
-}
-
-static bool
-attr_is(xmlNodePtr n, const char *name, const char *value)
-{
-	char *s = attr(n, name);
-	bool is = s != NULL && strcmp(s, value) == 0;
-
-	free(s);
-	return is;
-}
-
 /* Of the image's formats, those that we know by name. */
 static const char *
 format_name(xmlNodePtr driver)
@@ -80,7 +39,7 @@ format_name(xmlNodePtr driver)
 		"vpc", "vhdx", "qcow", "luks" };
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (attr_is(driver, "type", known[i]))
+		if (xml_attr_is(driver, "type", known[i]))
 			return known[i];
 	return "raw";
 }
@@ -89,12 +48,12 @@ static void
 read_disk(struct guest *g, xmlNodePtr n)
 {
 	struct lv *lv = g->impl;
-	xmlNodePtr source = child(n, "source");
+	xmlNodePtr source = xml_child(n, "source");
 	struct guest_disk *d;
 	struct lv_disk *l;
-	char *target = attr(child(n, "target"), "dev");
-	bool removable =
-	    attr_is(n, "device", "cdrom") || attr_is(n, "device", "floppy");
+	char *target = xml_attr(xml_child(n, "target"), "dev");
+	bool removable = xml_attr_is(n, "device", "cdrom") ||
+	    xml_attr_is(n, "device", "floppy");
 
 	/* An empty drive, or one for tests of XML. */
 	if (source == NULL || target == NULL ||
@@ -105,16 +64,16 @@ read_disk(struct guest *g, xmlNodePtr n)
 		goto done;
 	l = &lv->disk[g->ndisks - 1];
 	snprintf(l->target, sizeof(l->target), "%s", target);
-	d->format = format_name(child(n, "driver"));
-	d->path = attr(source, "file");
+	d->format = format_name(xml_child(n, "driver"));
+	d->path = xml_attr(source, "file");
 	if (d->path == NULL)
-		d->path = attr(source, "dev");
+		d->path = xml_attr(source, "dev");
 	d->cdrom = removable;
-	d->readonly = child(n, "readonly") != NULL;
-	l->shared = child(n, "shareable") != NULL;
+	d->readonly = xml_child(n, "readonly") != NULL;
+	l->shared = xml_child(n, "shareable") != NULL;
 	/* What is written to a transient disk, bitmaps too, is thrown away. */
 	l->bitmap = strcmp(d->format, "qcow2") == 0 && !d->readonly &&
-	    !d->cdrom && !l->shared && child(n, "transient") == NULL;
+	    !d->cdrom && !l->shared && xml_child(n, "transient") == NULL;
 done:
 	free(target);
 }
@@ -127,8 +86,8 @@ read_nvram(struct guest *g, xmlNodePtr nvram)
 
 	if (nvram == NULL)
 		return;
-	path = attr(child(nvram, "source"), "file");
-	if (path == NULL && child(nvram, "source") == NULL) {
+	path = xml_attr(xml_child(nvram, "source"), "file");
+	if (path == NULL && xml_child(nvram, "source") == NULL) {
 		text = xmlNodeGetContent(nvram);
 		if (text != NULL && text[0] == '/')
 			path = xstrdup((const char *)text);
@@ -143,13 +102,13 @@ static void
 read_tpm(struct guest *g, xmlNodePtr tpm)
 {
 	struct lv *lv = g->impl;
-	xmlNodePtr backend = child(tpm, "backend");
+	xmlNodePtr backend = xml_child(tpm, "backend");
 	char *version, *dir;
 
-	if (backend == NULL || !attr_is(backend, "type", "emulator"))
+	if (backend == NULL || !xml_attr_is(backend, "type", "emulator"))
 		return;
-	version = attr(backend, "version");
-	dir = attr(child(backend, "source"), "path");
+	version = xml_attr(backend, "version");
+	dir = xml_attr(xml_child(backend, "source"), "path");
 	if (dir == NULL)
 		dir = lv_find_tpm(lv->uuid, version == NULL ? "2.0" : version);
 	if (dir != NULL)
@@ -174,18 +133,18 @@ lv_xml_domain(struct guest *g, const char *live, struct err *e)
 	if (rc != 0)
 		return rc;
 	root = xmlDocGetRootElement(doc);
-	devices = child(root, "devices");
-	for (n = child(devices, "disk"); n != NULL;
-	     n = element(n->next, "disk"))
+	devices = xml_child(root, "devices");
+	for (n = xml_child(devices, "disk"); n != NULL;
+	     n = xml_element(n->next, "disk"))
 		read_disk(g, n);
-	for (n = child(devices, "channel"); n != NULL;
-	     n = element(n->next, "channel"))
-		if (attr_is(
-			child(n, "target"), "name", "org.qemu.guest_agent.0"))
+	for (n = xml_child(devices, "channel"); n != NULL;
+	     n = xml_element(n->next, "channel"))
+		if (xml_attr_is(xml_child(n, "target"), "name",
+			"org.qemu.guest_agent.0"))
 			lv->agent = true;
 	g->no_iothreads = strstr(live, "iothread") == NULL;
-	read_nvram(g, child(child(root, "os"), "nvram"));
-	read_tpm(g, child(devices, "tpm"));
+	read_nvram(g, xml_child(xml_child(root, "os"), "nvram"));
+	read_tpm(g, xml_child(devices, "tpm"));
 	xmlFreeDoc(doc);
 	return 0;
 }
@@ -212,10 +171,10 @@ lv_xml_job(const char *xml, struct lv_job *out, struct err *e)
 	if (rc != 0)
 		return rc;
 	root = xmlDocGetRootElement(doc);
-	out->socket = attr(child(root, "server"), "socket");
-	n = child(child(root, "disks"), "disk");
-	for (; n != NULL; n = element(n->next, "disk")) {
-		path = attr(child(n, "scratch"), "file");
+	out->socket = xml_attr(xml_child(root, "server"), "socket");
+	n = xml_child(xml_child(root, "disks"), "disk");
+	for (; n != NULL; n = xml_element(n->next, "disk")) {
+		path = xml_attr(xml_child(n, "scratch"), "file");
 		if (path == NULL)
 			continue;
 		if (!lv_name_is_ours(path) ||
@@ -248,10 +207,10 @@ lv_xml_covers(const char *xml, const char *target)
 
 	if (parse(xml, "domaincheckpoint", &doc, NULL) != 0)
 		return false;
-	n = child(child(xmlDocGetRootElement(doc), "disks"), "disk");
-	for (; n != NULL; n = element(n->next, "disk"))
-		if (attr_is(n, "name", target) &&
-		    attr_is(n, "checkpoint", "bitmap"))
+	n = xml_child(xml_child(xmlDocGetRootElement(doc), "disks"), "disk");
+	for (; n != NULL; n = xml_element(n->next, "disk"))
+		if (xml_attr_is(n, "name", target) &&
+		    xml_attr_is(n, "checkpoint", "bitmap"))
 			covers = true;
 	xmlFreeDoc(doc);
 	return covers;

@@ -64,6 +64,21 @@ imgfile_device_size(int fd, uint64_t *size)
 	return ioctl(fd, BLKGETSIZE64, size);
 }
 
+/* The file, and what it is; to be closed in any case. */
+static int
+open_to_read(
+    struct imgfile *f, const char *path, struct stat *st, struct err *e)
+{
+	/* Without O_NONBLOCK a named pipe would keep us here for ever. */
+	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (f->fd == -1)
+		return imgfile_open_error(e, path);
+	f->path = xstrdup(path);
+	if (fstat(f->fd, st) == -1)
+		return imgfile_sys(e, path, "stat");
+	return 0;
+}
+
 int
 imgfile_open(const char *path, struct imgfile **out, struct err *e)
 {
@@ -71,16 +86,9 @@ imgfile_open(const char *path, struct imgfile **out, struct err *e)
 	struct stat st;
 	int rc;
 
-	/* Without O_NONBLOCK a named pipe would keep us here for ever. */
-	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (f->fd == -1) {
-		rc = imgfile_open_error(e, path);
-		goto err_free;
-	}
-	if (fstat(f->fd, &st) == -1) {
-		rc = imgfile_sys(e, path, "stat");
+	rc = open_to_read(f, path, &st, e);
+	if (rc != 0)
 		goto err_close;
-	}
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
 		rc = err_set(e, ERR_INVAL,
 		    "%s: is neither a regular file nor a block device", path);
@@ -101,13 +109,34 @@ imgfile_open(const char *path, struct imgfile **out, struct err *e)
 	/* Two nodes of one device are one device. */
 	f->dev = f->device ? 0 : st.st_dev;
 	f->ino = f->device ? (ino_t)st.st_rdev : st.st_ino;
-	f->path = xstrdup(path);
 	*out = f;
 	return 0;
 err_close:
-	close(f->fd);
-err_free:
-	free(f);
+	imgfile_close(f);
+	return rc;
+}
+
+int
+imgfile_open_unlocked(const char *path, struct imgfile **out, struct err *e)
+{
+	struct imgfile *f = xcalloc(1, sizeof(*f));
+	struct stat st;
+	int rc;
+
+	rc = open_to_read(f, path, &st, e);
+	if (rc != 0)
+		goto err_close;
+	if (!S_ISREG(st.st_mode)) {
+		rc = err_set(e, ERR_INVAL, "%s: is no regular file", path);
+		goto err_close;
+	}
+	f->size = (uint64_t)st.st_size;
+	f->dev = st.st_dev;
+	f->ino = st.st_ino;
+	*out = f;
+	return 0;
+err_close:
+	imgfile_close(f);
 	return rc;
 }
 
@@ -165,7 +194,8 @@ imgfile_close(struct imgfile *f)
 {
 	if (f == NULL)
 		return;
-	close(f->fd);
+	if (f->fd != -1)
+		close(f->fd);
 	free(f->path);
 	free(f);
 }

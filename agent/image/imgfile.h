@@ -29,6 +29,13 @@ struct imgfile {
 int imgfile_open(const char *path, struct imgfile **out, struct err *e);
 
 /**
+ * imgfile_open_unlocked(path, out, e): a regular file that is no disk of a
+ * guest's, without that lock.  ERR_NOENT, ERR_DENIED, ERR_INVAL, ERR_SYS.
+ */
+int imgfile_open_unlocked(
+    const char *path, struct imgfile **out, struct err *e);
+
+/**
  * imgfile_read(f, data, len, off, e): ${len} bytes; past the end are zeroes.
  * Any thread.  ERR_SYS; ERR_CORRUPT if the file has become shorter.
  */

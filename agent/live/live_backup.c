@@ -9,7 +9,6 @@
 
 #include <assert.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -44,25 +43,6 @@ struct live {
 	struct ram *ram;
 	struct ram_input ram_input[RAM_INPUTS_MAX]; /* has their names */
 };
-
-static void note(struct live *l, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void
-note(struct live *l, const char *fmt, ...)
-{
-	char *notes = l->out->notes;
-	size_t at = strlen(notes);
-	va_list ap;
-
-	if (at + 2 >= LIVE_NOTES_MAX)
-		return;
-	if (at > 0)
-		notes[at++] = '\n';
-	va_start(ap, fmt);
-	vsnprintf(notes + at, LIVE_NOTES_MAX - at, fmt, ap);
-	va_end(ap);
-}
 
 static bool
 named(const char *name, unsigned n, const char *const *list)
@@ -117,7 +97,7 @@ choose_disks(struct live *l, struct err *e)
 
 		if (named(name, o->nexcluded, o->excluded) ||
 		    (o->nchosen > 0 && !named(name, o->nchosen, o->chosen)))
-			note(l, "disk %s is left out", name);
+			notes_add(l->out->notes, "disk %s is left out", name);
 		else
 			l->disk[l->ndisks++] = i;
 	}
@@ -159,9 +139,9 @@ add_belongings(struct live *l, struct err *e)
 		    b->one[i].source;
 	b->n = 0;
 	if (b->note[0] != 0)
-		note(l, "%s", b->note);
+		notes_add(l->out->notes, "%s", b->note);
 	if (guest_note(l->guest)[0] != 0)
-		note(l, "%s", guest_note(l->guest));
+		notes_add(l->out->notes, "%s", guest_note(l->guest));
 	return 0;
 }
 
@@ -205,8 +185,8 @@ open_disks(struct live *l, const struct guest_view *v, struct err *e)
 		add_input(l, d->name, d->cdrom ? "seed" : "disk")->source = s;
 		if (v->disk[i].dirty == NULL && v->disk[i].why[0] != 0 &&
 		    !d->cdrom)
-			note(l, "disk %s is read in full: %s", d->name,
-			    v->disk[i].why);
+			notes_add(l->out->notes, "disk %s is read in full: %s",
+			    d->name, v->disk[i].why);
 	}
 	return 0;
 }
@@ -295,7 +275,7 @@ take_view(struct live *l, struct err *e)
 	snprintf(l->out->consistency, sizeof(l->out->consistency), "%s",
 	    v.consistency);
 	if (v.note[0] != 0)
-		note(l, "%s", v.note);
+		notes_add(l->out->notes, "%s", v.note);
 	rc = open_disks(l, &v, e);
 	return rc != 0 ? rc : add_belongings(l, e);
 }
@@ -347,7 +327,8 @@ open_images(struct live *l, bool *since_used, struct err *e)
 		if (l->since != NULL && why[0] == 0)
 			*since_used = true;
 		else if (why[0] != 0 && !d->cdrom)
-			note(l, "disk %s is read in full: %s", d->name, why);
+			notes_add(l->out->notes, "disk %s is read in full: %s",
+			    d->name, why);
 	}
 	snprintf(l->out->consistency, sizeof(l->out->consistency), "offline");
 	return 0;
@@ -427,7 +408,8 @@ release_old(struct live *l, struct err *e)
 
 	rc = guest_release(l->guest, l->owner, l->since, what, sizeof(what), e);
 	if (what[0] != 0)
-		note(l, "released what an earlier run left: %s", what);
+		notes_add(l->out->notes,
+		    "released what an earlier run left: %s", what);
 	return rc != 0 ? rc : ram_release(l->guest, &found, e);
 }
 
@@ -482,10 +464,10 @@ live_backup_run(
 			rc = send_running(l, e);
 	}
 	if (rc == 0 && out->backup.whole[0] != 0)
-		note(l, "read in full: %s", out->backup.whole);
+		notes_add(l->out->notes, "read in full: %s", out->backup.whole);
 	if (guest_view_end(l->guest, rc == 0, rc == 0 ? &late : NULL) != 0 &&
 	    rc == 0)
-		note(l,
+		notes_add(l->out->notes,
 		    "the backup is complete, but not all of it could be "
 		    "undone in the guest: %s",
 		    late.text);

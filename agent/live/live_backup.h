@@ -7,10 +7,11 @@
 #define AGENT_LIVE_LIVE_BACKUP_H
 
 #include "agent/guest/guest.h"
+#include "agent/live/notes.h"
 #include "agent/pipeline/backup.h"
 #include "agent/ram/ram.h"
 
-enum { LIVE_STALL_S = 120, LIVE_NOTES_MAX = 2048 };
+enum { LIVE_STALL_S = 120 };
 
 struct live_options {
 	struct backup_options backup;
@@ -35,7 +36,7 @@ struct live_result {
 	uint64_t pause_us; /* that the processors stood still */
 	const char *ram;   /* how RAM was saved, or NULL */
 	/* Lines for a person: what was released, read in full, left out. */
-	char notes[LIVE_NOTES_MAX];
+	char notes[NOTES_MAX];
 };
 
 /**

@@ -8,7 +8,6 @@
 #include "agent/live/live_restore.h"
 
 #include <ctype.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,19 +25,27 @@ static const char *const forms[] = {
 };
 
 void
-lr_note(struct lr *r, const char *fmt, ...)
+lr_new_uuid(char *out)
 {
-	char *notes = r->out->notes;
-	size_t at = strlen(notes);
-	va_list ap;
+	uint8_t b[16];
+	char h[33];
 
-	if (at + 2 >= RESTORE_NOTES_MAX)
-		return;
-	if (at > 0)
-		notes[at++] = '\n';
-	va_start(ap, fmt);
-	vsnprintf(notes + at, RESTORE_NOTES_MAX - at, fmt, ap);
-	va_end(ap);
+	random_bytes(b, sizeof(b));
+	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
+	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+	hex(b, sizeof(b), h);
+	snprintf(out, LR_UUID_LEN + 1, "%.8s-%.4s-%.4s-%.4s-%.12s", h, h + 8,
+	    h + 12, h + 16, h + 20);
+}
+
+void
+lr_new_mac(char *out)
+{
+	uint8_t b[3];
+
+	random_bytes(b, sizeof(b));
+	snprintf(
+	    out, LR_MAC_LEN + 1, "52:54:00:%02x:%02x:%02x", b[0], b[1], b[2]);
 }
 
 struct lr_disk *
@@ -242,7 +249,7 @@ set_going(struct lr *r, struct err *e)
 	if (r->ram)
 		r->out->ram = forms[r->facts.form];
 	if (r->ram && r->o->clone != NULL && r->o->save == NULL)
-		lr_note(r,
+		notes_add(r->out->notes,
 		    "the clone's memory has the original's addresses: it uses "
 		    "them in the network until it is started anew");
 	return 0;

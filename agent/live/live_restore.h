@@ -7,9 +7,8 @@
 #ifndef AGENT_LIVE_LIVE_RESTORE_H
 #define AGENT_LIVE_LIVE_RESTORE_H
 
+#include "agent/live/notes.h"
 #include "agent/pipeline/restore.h"
-
-enum { RESTORE_NOTES_MAX = 2048 };
 
 /* A place that was chosen for a disk. */
 struct live_target {
@@ -39,14 +38,14 @@ struct live_restore_options {
 
 struct live_restore_result {
 	struct restore_result restore;
-	const char *kind;              /* "libvirt" or "qemu" */
-	char name[256];                /* of the machine */
-	int pid;                       /* 0: not known, or not started */
-	char *qmp;                     /* the caller's, or NULL */
-	const char *ram;               /* the form that was loaded, or NULL */
-	uint64_t restore_ms;           /* until all files were there */
-	uint64_t start_ms;             /* from then until it ran */
-	char notes[RESTORE_NOTES_MAX]; /* lines for a person */
+	const char *kind;      /* "libvirt" or "qemu" */
+	char name[256];        /* of the machine */
+	int pid;               /* 0: not known, or not started */
+	char *qmp;             /* the caller's, or NULL */
+	const char *ram;       /* the form that was loaded, or NULL */
+	uint64_t restore_ms;   /* until all files were there */
+	uint64_t start_ms;     /* from then until it ran */
+	char notes[NOTES_MAX]; /* lines for a person */
 };
 
 /**

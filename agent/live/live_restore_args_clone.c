@@ -61,13 +61,11 @@ move_key(struct lr *r, size_t i, const char *key)
 static void
 new_address(struct lr *r, size_t i)
 {
-	char *was = words_get(args_word(r, i), "mac"), mac[18];
-	uint8_t b[3];
+	char *was = words_get(args_word(r, i), "mac");
+	char mac[LR_MAC_LEN + 1];
 
 	if (was != NULL) {
-		random_bytes(b, sizeof(b));
-		snprintf(mac, sizeof(mac), "52:54:00:%02x:%02x:%02x", b[0],
-		    b[1], b[2]);
+		lr_new_mac(mac);
 		args_set(r, i, "mac", mac);
 	}
 	free(was);
@@ -85,16 +83,10 @@ new_name(struct lr *r, size_t i)
 static void
 new_uuid(struct lr *r, size_t i)
 {
-	uint8_t b[16];
-	char h[33];
+	char uuid[LR_UUID_LEN + 1];
 
-	random_bytes(b, sizeof(b));
-	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
-	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
-	hex(b, sizeof(b), h);
-	args_replace(r, i,
-	    xasprintf(
-		"%.8s-%.4s-%.4s-%.4s-%.12s", h, h + 8, h + 12, h + 16, h + 20));
+	lr_new_uuid(uuid);
+	args_replace(r, i, xstrdup(uuid));
 }
 
 /* Everything by which two machines would get into each other's way. */

@@ -140,7 +140,7 @@ plan_tpm(struct lr *r, const struct manifest_volume *v, struct err *e)
 		return 0;
 	}
 	if (r->args != NULL) {
-		lr_note(r,
+		notes_add(r->out->notes,
 		    "the state of its TPM is not restored: say --disk "
 		    "%s=FILE, and start the emulator with it before",
 		    v->name);
@@ -287,8 +287,8 @@ check_missing(struct lr *r, struct err *e)
 			    "the backup does not have disk %s, which the clone "
 			    "would share with the original",
 			    d->name);
-		lr_note(r, "disk %s is not in the backup: it stays as it is",
-		    d->name);
+		notes_add(r->out->notes,
+		    "disk %s is not in the backup: it stays as it is", d->name);
 	}
 	for (unsigned i = 0; i < r->o->ntargets; i++)
 		if (manifest_volume_find(

@@ -75,9 +75,10 @@ struct lr {
 	virDomainPtr dom; /* what we started, or NULL */
 };
 
-/** lr_note(r, fmt, ...): one more line for a person. */
-void lr_note(struct lr *r, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+/** lr_new_uuid(out), lr_new_mac(out): of a clone's, at random. */
+enum { LR_UUID_LEN = 36, LR_MAC_LEN = 17 };
+void lr_new_uuid(char *out);
+void lr_new_mac(char *out);
 
 /** lr_add_disk(r, name): the next one, or NULL: too many.  ${name} becomes what
  * guests' disks are called in backups. */

@@ -191,12 +191,13 @@ add_files(struct ram *r, struct ram_input *in, unsigned *n)
 
 	for (unsigned i = 0; i < r->backends.n; i++) {
 		struct ram_fact_backend *b = &f->backend[i];
+		struct ram_input *made;
 
-		snprintf(b->id, sizeof(b->id), "%s", r->backends.b[i].id);
+		memcpy(b->id, r->backends.b[i].id, sizeof(b->id));
 		snprintf(b->volume, sizeof(b->volume), "ram%u", i);
 		b->size = r->backends.b[i].size;
-		snprintf(add(in, n, "ram", ram_source_fd(&r->copy[i]))->name,
-		    sizeof(in->name), "ram%u", i);
+		made = add(in, n, "ram", ram_source_fd(&r->copy[i]));
+		memcpy(made->name, b->volume, sizeof(b->volume));
 	}
 	f->nbackends = r->backends.n;
 }

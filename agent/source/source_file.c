@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "agent/source/source_kinds.h"
 #include "agent/source/source_mem.h"
@@ -13,40 +9,6 @@
 
 enum { COPIES = 8 }; /* that are tried, until two are the same */
 
-static int
-open_regular(const char *path, struct imgfile **out, struct err *e)
-{
-	struct imgfile *f = xcalloc(1, sizeof(*f));
-	struct stat st;
-	int rc;
-
-	/* Without O_NONBLOCK a named pipe would keep us here for ever. */
-	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (f->fd == -1) {
-		rc = imgfile_open_error(e, path);
-		goto err_free;
-	}
-	if (fstat(f->fd, &st) == -1) {
-		rc = imgfile_sys(e, path, "stat");
-		goto err_close;
-	}
-	if (!S_ISREG(st.st_mode)) {
-		rc = err_set(e, ERR_INVAL, "%s: is no regular file", path);
-		goto err_close;
-	}
-	f->size = (uint64_t)st.st_size;
-	f->dev = st.st_dev;
-	f->ino = st.st_ino;
-	f->path = xstrdup(path);
-	*out = f;
-	return 0;
-err_close:
-	close(f->fd);
-err_free:
-	free(f);
-	return rc;
-}
-
 int
 source_file_open(
     const char *path, const char *format, struct source **out, struct err *e)
@@ -54,7 +16,7 @@ source_file_open(
 	struct imgfile *f;
 	int rc;
 
-	rc = open_regular(path, &f, e);
+	rc = imgfile_open_unlocked(path, &f, e);
 	if (rc != 0)
 		return rc;
 	*out = source_raw_new(f);
@@ -94,7 +56,7 @@ source_file_copy(const char *path, const char *format, uint64_t max,
 	int rc;
 
 	*whole = false;
-	rc = open_regular(path, &f, e);
+	rc = imgfile_open_unlocked(path, &f, e);
 	if (rc != 0)
 		return rc;
 	if (f->size > max) {
@@ -102,7 +64,8 @@ source_file_copy(const char *path, const char *format, uint64_t max,
 		(*out)->format = format;
 		return 0;
 	}
-	max = f->size < max / 2 ? f->size * 2 : max; /* it may grow a little */
+	if (f->size < max / 4)
+		max = 2 * f->size + max / 4; /* it may grow */
 	for (unsigned i = 0; rc == 0 && i < COPIES && !*whole; i++) {
 		other = was;
 		was = now;

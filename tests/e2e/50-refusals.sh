@@ -134,9 +134,9 @@ refused "ssh://127.0.0.1:1: nothing listens there" \
 	kvm01 list -r ssh://127.0.0.1:1
 refused "resolve|not known|cannot" kvm01 list -r ssh://no-such-host.invalid
 refused "no such|not running|cannot" kvm01 list -r "unix:$dir/no-socket"
-agent mallory keygen >"$dir/mallory.pub" || fail "keygen"
+agent intruder keygen >"$dir/intruder.pub" || fail "keygen"
 cp -r "$dir/agent-kvm01" "$dir/agent-fooled"
-"$PYTHON" - "$dir/agent-fooled/known_hosts" "$dir/mallory.pub" <<'PY'
+"$PYTHON" - "$dir/agent-fooled/known_hosts" "$dir/intruder.pub" <<'PY'
 import sys
 key = open(sys.argv[2]).read().split()[1]
 lines = [l.split() for l in open(sys.argv[1])]

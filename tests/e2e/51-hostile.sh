@@ -58,7 +58,7 @@ make_repo "$dir/repo"
 start_daemon
 port=${url##*:}
 enroll_agent kvm01
-enroll_agent mallory --lanes 6 --role backup --vm 'hostile'
+enroll_agent intruder --lanes 6 --role backup --vm 'hostile'
 mkdisk "$dir/disk" 24 disk
 backup kvm01 web1 --disk "vda=$dir/disk"
 before=$(memory)
@@ -99,7 +99,7 @@ ok "no shell, no command, no forwarding"
 
 "${hostile[@]}" frames unix "$repo/socket" >"$dir/frames.out" 2>&1 ||
 	fail "$(cat "$dir/frames.out")"
-"${hostile[@]}" frames ssh "$port" "$dir/agent-mallory/id_ed25519" \
+"${hostile[@]}" frames ssh "$port" "$dir/agent-intruder/id_ed25519" \
 	>>"$dir/frames.out" 2>&1 || fail "$(cat "$dir/frames.out")"
 sed 's/^/# /' "$dir/frames.out"
 [ "$(nbackups hostile)" = 0 ] || fail "something hostile was committed"
@@ -108,7 +108,7 @@ ok "messages that no client sends are refused, and the lane goes on or ends"
 
 # Twelve that stall by SSH, of which the key's limit lets six in; and twenty
 # by the socket.
-attack ssh stall ssh "$port" "$dir/agent-mallory/id_ed25519" 12
+attack ssh stall ssh "$port" "$dir/agent-intruder/id_ed25519" 12
 attack unix stall unix "$repo/socket" 20
 wait_for 60 grep -q ready "$dir/ssh.out" || fail "ssh: not ready"
 wait_for 60 grep -q ready "$dir/unix.out" || fail "unix: not ready"

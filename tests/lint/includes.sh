@@ -79,7 +79,7 @@ only 'proto/codec\.|agent/qcow2/inflate\.' zstd
 only 'agent/qcow2/inflate\.' zlib
 only 'agent/source/nbd|agent/source/source_nbd' libnbd
 only 'agent/guest/guest_libvirt|agent/live/live_restore' libvirt/
-only 'agent/guest/guest_libvirt|agent/live/live_restore' libxml/
+only 'agent/guest/guest_libvirt|agent/guest/xml|agent/live/live_restore' libxml/
 
 # JSON from outside is bounded and strict in one place, but for QEMU's answers,
 # which may be long, and its command line, which is no object.

@@ -135,8 +135,8 @@ ram_guest() {
 		[ "$memory" != file ] || words+=("ram=$ram_fs/memory/web")
 		vm_start web "${words[@]}" "$@"
 	fi
-	vm_wait web '^MEM' 180
-	vm_wait web '^AGREE .* ok' 90
+	vm_wait web '^MEM' 300
+	vm_wait web '^AGREE .* ok' 180
 	ram_watch
 }
 
