@@ -169,6 +169,13 @@ check: deps
 	$(Q)UNIT='$(UNIT)' E2E='$(E2E)' MODEL='$(MODEL)' STRESS='$(STRESS)' \
 		JOBS=$(JOBS) tests/run.sh $(B)
 
+# All tests with running guests; LIVE=long: the longer form of each.
+.PHONY: check-live
+check-live: deps
+	$(SELF) test-programs
+	$(Q)UNIT= E2E='1[0-9][0-9]-*' GUESTS='*' MODEL= STRESS= LIMIT=3600 \
+		LIVE='$(LIVE)' JOBS=$(JOBS) tests/run.sh $(B)
+
 # Everything at once, at random, against an oracle.
 .PHONY: stress bench-cost
 DURATION ?= 600
@@ -277,6 +284,7 @@ help:
 	@echo "make            backstayd, backstay and backstay-agent, in $(B)"
 	@echo "make demo       set up, build, and show two backups and their restores"
 	@echo "make check      set up, build, and run all tests; some: UNIT='test_lane' E2E='20-*'"
+	@echo "make check-live  all tests with running guests; LIVE=long: the longer form of each"
 	@echo "make check-crash  a store hit at every fault point, races, real file systems; CRASH=long"
 	@echo "make model      search the models of the store completely: some minutes"
 	@echo "make lint       layout, clang-tidy, cppcheck, shellcheck, headers, include directions"

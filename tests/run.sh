@@ -12,6 +12,8 @@
 #   UNIT='test_*' E2E='[0-9]*' MODEL='*'   which ones; nothing: none of them
 #   STRESS=45                              seconds of the random test; nothing:
 #                                          none
+#   GUESTS='100-* ...'                     which of those with running guests;
+#                                          those left out are named
 #   JOBS=2                                 unit tests at a time
 #   LIMIT=600                              seconds that one of them may take
 #
@@ -24,6 +26,9 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top" || exit 1
 build=${1:?usage: tests/run.sh BUILD}
 STRESS=${STRESS-45}
+# The rest of them takes a quarter of an hour: make check-live.
+GUESTS=${GUESTS-100-* 101-* 102-live-trust 103-* 104-* 105-* 106-live-* 107-live-*
+	110-ram-restore}
 UNIT=${UNIT-test_*} E2E=${E2E-[0-9]*} MODEL=${MODEL-*}
 JOBS=${JOBS:-$(nproc)} LIMIT=${LIMIT:-600}
 logs=$build/log
@@ -141,7 +146,22 @@ in_turn() {
 }
 
 find_tests e2e .sh "$E2E"
-mapfile -t guests < <(printf '%s\n' "${list[@]}" | grep '^1[0-9][0-9]-')
+# is_chosen NAME: one of GUESTS.
+is_chosen() {
+	local pattern
+	local -a patterns
+
+	read -rd '' -a patterns <<<"$GUESTS"
+	for pattern in "${patterns[@]}"; do
+		# shellcheck disable=SC2053 # a pattern it is
+		[[ $1 != $pattern ]] || return 0
+	done
+	return 1
+}
+guests=() left_out=()
+for name in $(printf '%s\n' "${list[@]}" | grep '^1[0-9][0-9]-'); do
+	if is_chosen "$name"; then guests+=("$name"); else left_out+=("$name"); fi
+done
 mapfile -t others < <(printf '%s\n' "${list[@]}" | grep -v '^1[0-9][0-9]-' |
 	grep .)
 in_turn "${guests[@]}" &
@@ -170,6 +190,7 @@ if [ -n "$STRESS" ]; then
 fi
 
 [ ${#guests[@]} = 0 ] || echo "running guests"
+[ ${#left_out[@]} = 0 ] || echo "  (make check-live also runs ${left_out[*]})"
 wait "$guests_lane"
 for name in "${guests[@]}"; do
 	tell e2e "$name"

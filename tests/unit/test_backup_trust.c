@@ -175,7 +175,8 @@ two_tebibytes_without_a_change_take_no_time(void **state)
 		assert_memory_equal(&d.backup.volume[0].root, &root, ID_LEN);
 		assert_true(i == 2 || d.ntrees <= 100);
 		assert_true(i > 0 || atomic_load(&p->nread) == 0);
-		assert_true(ms < 5000);
+		/* However long it took: nothing grows with the volume. */
+		assert_true(d.ntrees <= 1000 && d.nnode_frames <= 100);
 	}
 	disk_free(p);
 }
