@@ -30,7 +30,7 @@ struct index_entry {
 	uint8_t clear;      /* operand only: flags to clear */
 };
 
-enum { INDEX_ENTRY_LEN = 40 };
+enum { INDEX_ENTRY_LEN = 40 /* at most */ };
 
 /* The pack of a record that a rebuild found nowhere: no pack. */
 #define INDEX_PACK_LOST 0xffffffffu
@@ -45,7 +45,8 @@ void index_merge(struct index_entry *into, const struct index_entry *op);
 /** index_present(e): has a place and no negative count; else it is missing. */
 bool index_present(const struct index_entry *e);
 
-void index_entry_print(const struct index_entry *e, uint8_t *out);
+/** index_entry_print(e, out): its length. */
+size_t index_entry_print(const struct index_entry *e, uint8_t *out);
 int index_entry_parse(const uint8_t *in, size_t len, struct index_entry *out);
 
 struct index;

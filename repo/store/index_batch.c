@@ -46,9 +46,10 @@ index_batch_merge(
 {
 	uint8_t value[INDEX_ENTRY_LEN];
 
-	index_entry_print(op, value);
+	size_t len = index_entry_print(op, value);
+
 	rocksdb_writebatch_merge_cf(b->wb, b->x->cf[CF_ENTRIES],
-	    (const char *)id->b, ID_LEN, (const char *)value, sizeof(value));
+	    (const char *)id->b, ID_LEN, (const char *)value, len);
 }
 
 void

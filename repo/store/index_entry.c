@@ -7,7 +7,7 @@
 #include "proto/base/bytes.h"
 #include "repo/store/index_private.h"
 
-struct index_entry_disk { /* FORMAT.md 5.2 */
+struct index_entry_whole { /* FORMAT.md 5.2 */
 	uint8_t pack[4];
 	uint8_t off[4];
 	uint8_t stored_len[4];
@@ -22,7 +22,9 @@ struct index_entry_disk { /* FORMAT.md 5.2 */
 	uint8_t zero[3];
 };
 _Static_assert(
-    sizeof(struct index_entry_disk) == INDEX_ENTRY_LEN, "FORMAT.md 5.2");
+    sizeof(struct index_entry_whole) == INDEX_ENTRY_LEN, "FORMAT.md 5.2");
+
+enum { MASK_LEN = INDEX_ENTRY_LEN / 8 };
 
 /*
  * Each field on its own is an associative operation: the last place wins,
@@ -50,47 +52,89 @@ index_present(const struct index_entry *e)
 	return e->place.pack != 0 && e->refs >= 0;
 }
 
-void
+size_t
 index_entry_print(const struct index_entry *e, uint8_t *out)
 {
-	struct index_entry_disk d = { 0 };
+	uint8_t d[INDEX_ENTRY_LEN], bytes[INDEX_ENTRY_LEN];
+	struct index_entry_whole w = { 0 };
+	uint64_t mask = 0;
+	size_t n = 0;
 
-	put_le32(d.pack, e->place.pack);
-	put_le32(d.off, e->place.off);
-	put_le32(d.stored_len, e->place.stored_len);
-	put_le32(d.raw_len, e->place.raw_len);
-	put_le64(d.refs, (uint64_t)e->refs);
-	put_le64(d.stamp, e->stamp);
-	d.codec = e->place.codec;
-	d.kind = e->kind;
-	d.level = e->level;
-	d.flags = e->flags;
-	d.clear = e->clear;
-	memcpy(out, &d, sizeof(d));
+	put_le32(w.pack, e->place.pack);
+	put_le32(w.off, e->place.off);
+	put_le32(w.stored_len, e->place.stored_len);
+	put_le32(w.raw_len, e->place.raw_len);
+	put_le64(w.refs, (uint64_t)e->refs);
+	put_le64(w.stamp, e->stamp);
+	w.codec = e->place.codec;
+	w.kind = e->kind;
+	w.level = e->level;
+	w.flags = e->flags;
+	w.clear = e->clear;
+	memcpy(d, &w, sizeof(d));
+	for (unsigned i = 0; i < INDEX_ENTRY_LEN; i++) {
+		if (d[i] == 0)
+			continue;
+		mask |= 1ULL << i;
+		bytes[n++] = d[i];
+	}
+	if (MASK_LEN + n >= INDEX_ENTRY_LEN) {
+		memcpy(out, d, sizeof(d));
+		return sizeof(d);
+	}
+	for (unsigned i = 0; i < MASK_LEN; i++)
+		out[i] = (uint8_t)(mask >> 8 * i);
+	memcpy(out + MASK_LEN, bytes, n);
+	return MASK_LEN + n;
+}
+
+/* From either form to the whole one. */
+static int
+unpack(const uint8_t *in, size_t len, uint8_t *d)
+{
+	uint64_t mask = 0;
+	size_t at = MASK_LEN;
+
+	if (len == INDEX_ENTRY_LEN) {
+		memcpy(d, in, len);
+		return 0;
+	}
+	if (len < MASK_LEN || len > INDEX_ENTRY_LEN)
+		return ERR_CORRUPT;
+	for (unsigned i = 0; i < MASK_LEN; i++)
+		mask |= (uint64_t)in[i] << 8 * i;
+	memset(d, 0, INDEX_ENTRY_LEN);
+	for (; mask != 0; mask &= mask - 1) {
+		if (at == len || in[at] == 0)
+			return ERR_CORRUPT;
+		d[__builtin_ctzll(mask)] = in[at++];
+	}
+	return at == len ? 0 : ERR_CORRUPT;
 }
 
 int
 index_entry_parse(const uint8_t *in, size_t len, struct index_entry *out)
 {
-	struct index_entry_disk d;
+	struct index_entry_whole w;
+	uint8_t d[INDEX_ENTRY_LEN];
 
 	memset(out, 0, sizeof(*out));
-	if (len != sizeof(d))
+	if (unpack(in, len, d) != 0)
 		return ERR_CORRUPT;
-	memcpy(&d, in, sizeof(d));
-	if (!bytes_zero(d.zero, sizeof(d.zero)))
+	memcpy(&w, d, sizeof(w));
+	if (!bytes_zero(w.zero, sizeof(w.zero)))
 		return ERR_CORRUPT;
-	out->place.pack = get_le32(d.pack);
-	out->place.off = get_le32(d.off);
-	out->place.stored_len = get_le32(d.stored_len);
-	out->place.raw_len = get_le32(d.raw_len);
-	out->place.codec = d.codec;
-	out->refs = (int64_t)get_le64(d.refs);
-	out->stamp = get_le64(d.stamp);
-	out->kind = d.kind;
-	out->level = d.level;
-	out->flags = d.flags;
-	out->clear = d.clear;
+	out->place.pack = get_le32(w.pack);
+	out->place.off = get_le32(w.off);
+	out->place.stored_len = get_le32(w.stored_len);
+	out->place.raw_len = get_le32(w.raw_len);
+	out->place.codec = w.codec;
+	out->refs = (int64_t)get_le64(w.refs);
+	out->stamp = get_le64(w.stamp);
+	out->kind = w.kind;
+	out->level = w.level;
+	out->flags = w.flags;
+	out->clear = w.clear;
 	return 0;
 }
 
@@ -116,9 +160,8 @@ result(const struct index_entry *e, unsigned char *success, size_t *len)
 {
 	uint8_t *out = xmalloc(INDEX_ENTRY_LEN);
 
-	index_entry_print(e, out);
+	*len = index_entry_print(e, out);
 	*success = 1;
-	*len = INDEX_ENTRY_LEN;
 	return (char *)out;
 }
 

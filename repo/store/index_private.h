@@ -4,10 +4,14 @@
 #define REPO_STORE_INDEX_PRIVATE_H
 
 #include <rocksdb/c.h>
+#include <stdatomic.h>
 
 #include "repo/store/index.h"
 
-enum { INDEX_VERSION = 1 };
+enum {
+	INDEX_VERSION = 2,
+	INDEX_VERSION_WHOLE = 1 /* entries are of the whole form only */
+};
 
 /* The order is that of their names in index_open.c. */
 enum index_cf {
@@ -27,13 +31,16 @@ enum {
 	INDEX_DAMAGED_LEN = 1 + ID_LEN /* 'd' and the id */
 };
 
-struct index { /* all set by index_open; RocksDB locks itself */
+/* All but ${lots} set by index_open; RocksDB locks itself. */
+struct index {
 	char *path;
 	rocksdb_t *db;
 	rocksdb_options_t *options[CF_COUNT];
 	rocksdb_column_family_handle_t *cf[CF_COUNT];
 	rocksdb_cache_t *cache;
 	rocksdb_readoptions_t *read;
+	rocksdb_readoptions_t *read_past; /* puts no block into the cache */
+	atomic_uint lots;                 /* that were asked for */
 	rocksdb_writeoptions_t *write, *write_sync;
 };
 

@@ -387,6 +387,8 @@ measure(const char *path, uint64_t n, struct result *r)
 	each_file(path, FILES_READ);
 	ask(x, n, false, WARM_MS, &r->miss_us);
 	r->miss = ask(x, n, false, ASK_MS, &r->miss_us);
+	/* Not all that is read gets into the cache at once. */
+	ask(x, n, true, WARM_MS, &r->hit_us);
 	r->hit = ask(x, n, true, ASK_MS, &r->hit_us);
 	commits(x, n, r);
 	r->hwm_mib = hwm_mib();

@@ -13,8 +13,9 @@
 
 #include <cmocka.h>
 
+#include "proto/base/bytes.h"
 #include "proto/base/io.h"
-#include "repo/store/index.h"
+#include "repo/store/index_private.h"
 
 static char path[64];
 static const struct index_options options = {
@@ -114,9 +115,10 @@ assert_same(const struct index_entry *a, const struct index_entry *b)
 {
 	uint8_t pa[INDEX_ENTRY_LEN], pb[INDEX_ENTRY_LEN];
 
-	index_entry_print(a, pa);
-	index_entry_print(b, pb);
-	assert_memory_equal(pa, pb, sizeof(pa));
+	size_t len = index_entry_print(a, pa);
+
+	assert_int_equal(len, index_entry_print(b, pb));
+	assert_memory_equal(pa, pb, len);
 }
 
 static void
@@ -136,20 +138,99 @@ merge_is_associative(void **state)
 	}
 }
 
+/* The whole form, of which all entries were once. */
+static void
+print_whole(const struct index_entry *e, uint8_t *out)
+{
+	memset(out, 0, INDEX_ENTRY_LEN);
+	put_le32(out, e->place.pack);
+	put_le32(out + 4, e->place.off);
+	put_le32(out + 8, e->place.stored_len);
+	put_le32(out + 12, e->place.raw_len);
+	put_le64(out + 16, (uint64_t)e->refs);
+	put_le64(out + 24, e->stamp);
+	out[32] = e->place.codec;
+	out[33] = e->kind;
+	out[34] = e->level;
+	out[35] = e->flags;
+	out[36] = e->clear;
+}
+
+static void
+entry_comes_back_from_both_forms(void **state)
+{
+	uint8_t b[INDEX_ENTRY_LEN];
+	size_t shortest = SIZE_MAX, longest = 0;
+
+	(void)state;
+	rnd_seed();
+	for (unsigned i = 0; i < 200000; i++) {
+		struct index_entry e = rnd_op(), back;
+		size_t len;
+
+		/* Also what has hardly a byte of zero. */
+		if (rnd() % 8 == 0)
+			e.place.pack = (uint32_t)rnd() | 0x01010101;
+		if (rnd() % 8 == 0)
+			e.refs = (int64_t)(rnd() | 0x0101010101010101);
+		if (rnd() % 8 == 0)
+			e.stamp = rnd() | 0x0101010101010101;
+		len = index_entry_print(&e, b);
+		assert_true(len <= INDEX_ENTRY_LEN);
+		shortest = len < shortest ? len : shortest;
+		longest = len > longest ? len : longest;
+		assert_int_equal(index_entry_parse(b, len, &back), 0);
+		assert_same(&e, &back);
+		print_whole(&e, b);
+		assert_int_equal(
+		    index_entry_parse(b, INDEX_ENTRY_LEN, &back), 0);
+		assert_same(&e, &back);
+	}
+	assert_true(shortest < 10);
+	assert_int_equal(longest, INDEX_ENTRY_LEN);
+}
+
+static void
+entry_of_a_chunk_takes_at_most_22_bytes(void **state)
+{
+	struct index_entry e = { .place = { .pack = 10000,
+				     .off = 512 << 20 | 12345,
+				     .stored_len = 40000,
+				     .raw_len = 65536,
+				     .codec = 1 },
+		.refs = 1,
+		.stamp = 10000000,
+		.kind = RECORD_CHUNK };
+	uint8_t b[INDEX_ENTRY_LEN];
+
+	(void)state;
+	assert_true(index_entry_print(&e, b) <= 22);
+}
+
 static void
 entry_refuses_wrong_lengths_and_bytes(void **state)
 {
-	struct index_entry e = rnd_op(), back;
-	uint8_t b[INDEX_ENTRY_LEN + 1];
+	struct index_entry e = { .refs = 3, .stamp = 0x10002, .kind = 1 }, back;
+	uint8_t b[INDEX_ENTRY_LEN + 1] = { 0 };
+	size_t len = index_entry_print(&e, b);
 
 	(void)state;
-	index_entry_print(&e, b);
+	assert_int_equal(index_entry_parse(b, len, &back), 0);
+	for (size_t i = 0; i <= sizeof(b); i++)
+		if (i != len && i != INDEX_ENTRY_LEN)
+			assert_int_equal(
+			    index_entry_parse(b, i, &back), ERR_CORRUPT);
+	/* A byte that is said to be there is not zero. */
+	b[len - 1] = 0;
+	assert_int_equal(index_entry_parse(b, len, &back), ERR_CORRUPT);
+	b[len - 1] = 1;
+	assert_int_equal(index_entry_parse(b, len, &back), 0);
+	/* Three bytes are zero always, said one way or the other. */
+	b[4] = 0x80;
+	b[len] = 1;
+	assert_int_equal(index_entry_parse(b, len + 1, &back), ERR_CORRUPT);
+	print_whole(&e, b);
 	assert_int_equal(index_entry_parse(b, INDEX_ENTRY_LEN, &back), 0);
-	assert_same(&e, &back);
-	assert_int_equal(
-	    index_entry_parse(b, INDEX_ENTRY_LEN - 1, &back), ERR_CORRUPT);
-	assert_int_equal(
-	    index_entry_parse(b, INDEX_ENTRY_LEN + 1, &back), ERR_CORRUPT);
 	b[INDEX_ENTRY_LEN - 1] = 1;
 	assert_int_equal(
 	    index_entry_parse(b, INDEX_ENTRY_LEN, &back), ERR_CORRUPT);
@@ -210,6 +291,120 @@ random_batches_agree_with_a_model_over_reopens(void **state)
 		}
 	}
 	index_close(x);
+}
+
+/* The number of the version, read and written under the index. */
+static uint64_t
+version(struct index *x, uint64_t set)
+{
+	uint8_t key[INDEX_NUMBER_KEY_LEN], value[8];
+	char *err = NULL, *got;
+	uint64_t v;
+	size_t len;
+
+	index_number_key('v', key);
+	got = rocksdb_get_cf(x->db, x->read, x->cf[CF_DEFAULT],
+	    (const char *)key, sizeof(key), &len, &err);
+	assert_null(err);
+	assert_non_null(got);
+	assert_int_equal(len, sizeof(value));
+	v = get_le64((const uint8_t *)got);
+	rocksdb_free(got);
+	if (set != 0) {
+		put_le64(value, set);
+		rocksdb_put_cf(x->db, x->write_sync, x->cf[CF_DEFAULT],
+		    (const char *)key, sizeof(key), (const char *)value,
+		    sizeof(value), &err);
+		assert_null(err);
+	}
+	return v;
+}
+
+/* As version 1 wrote it: values and operands of the whole form, in tables and
+ * in the WAL. */
+static void
+make_old(const struct id *ids, struct index_entry *entries, unsigned n)
+{
+	struct index *x = open_index();
+	uint8_t b[INDEX_ENTRY_LEN];
+	char *err = NULL;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct index_entry op = rnd_op();
+
+		memset(&entries[i], 0, sizeof(entries[i]));
+		index_merge(&entries[i], &op);
+		entries[i].clear = 0;
+		op = rnd_op();
+		print_whole(&entries[i], b);
+		rocksdb_put_cf(x->db, x->write, x->cf[CF_ENTRIES],
+		    (const char *)ids[i].b, ID_LEN, (const char *)b, sizeof(b),
+		    &err);
+		assert_null(err);
+		if (i == n / 2)
+			rocksdb_compact_range_cf(
+			    x->db, x->cf[CF_ENTRIES], NULL, 0, NULL, 0);
+		if (i % 2 != 0)
+			continue;
+		print_whole(&op, b);
+		rocksdb_merge_cf(x->db, x->write, x->cf[CF_ENTRIES],
+		    (const char *)ids[i].b, ID_LEN, (const char *)b, sizeof(b),
+		    &err);
+		assert_null(err);
+		index_merge(&entries[i], &op);
+		entries[i].clear = 0;
+	}
+	assert_int_equal(version(x, 1), 2);
+	index_close(x);
+}
+
+static void
+an_index_of_version_1_is_read_and_changed(void **state)
+{
+	enum { IDS = 200 };
+	struct index_options o = options;
+	struct index_entry entries[IDS], got;
+	struct id ids[IDS];
+	struct index_batch *b;
+	struct index *x;
+	struct err e;
+
+	(void)state;
+	rnd_seed();
+	for (unsigned i = 0; i < IDS; i++)
+		ids[i] = id_of(i);
+	make_old(ids, entries, IDS);
+	o.read_only = true;
+	assert_int_equal(index_open(path, &o, &x, &e), 0);
+	for (unsigned i = 0; i < IDS; i++) {
+		index_get(x, &ids[i], &got);
+		assert_same(&got, &entries[i]);
+	}
+	assert_int_equal(version(x, 0), 1);
+	index_close(x);
+
+	x = open_index();
+	assert_int_equal(version(x, 0), 2);
+	b = index_batch_new(x);
+	for (unsigned i = 0; i < IDS; i += 3) {
+		struct index_entry op = rnd_op();
+
+		index_batch_merge(b, &ids[i], &op);
+		index_merge(&entries[i], &op);
+		entries[i].clear = 0;
+	}
+	assert_int_equal(index_batch_write(b, true), 0);
+	index_batch_free(b);
+	index_close(x);
+	x = open_index();
+	for (unsigned i = 0; i < IDS; i++) {
+		index_get(x, &ids[i], &got);
+		assert_same(&got, &entries[i]);
+	}
+	/* What is to come is refused. */
+	version(x, 3);
+	index_close(x);
+	assert_int_equal(index_open(path, &options, &x, &e), ERR_UNSUP);
 }
 
 static void
@@ -541,7 +736,11 @@ main(void)
 		cmocka_unit_test_setup_teardown(
 		    batches_are_whole_after_a_kill, setup, teardown),
 		cmocka_unit_test(merge_is_associative),
+		cmocka_unit_test(entry_comes_back_from_both_forms),
+		cmocka_unit_test(entry_of_a_chunk_takes_at_most_22_bytes),
 		cmocka_unit_test(entry_refuses_wrong_lengths_and_bytes),
+		cmocka_unit_test_setup_teardown(
+		    an_index_of_version_1_is_read_and_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 		    random_batches_agree_with_a_model_over_reopens, setup,
 		    teardown),
