@@ -280,10 +280,10 @@ file_sync(struct volume_file *v)
 }
 
 static int
-file_read_at(
-    struct volume_file *v, void *data, size_t len, uint64_t off, size_t *got)
+file_readv(
+    struct volume_file *v, struct iovec *iov, int n, uint64_t off, size_t *got)
 {
-	return volume_read(HANDLE_OF(v)->inner, data, len, off, got);
+	return volume_readv(HANDLE_OF(v)->inner, iov, n, off, got);
 }
 
 static int
@@ -315,7 +315,7 @@ static const struct volume_file_ops file_ops = { .reserve = file_reserve,
 	.write = file_write,
 	.flush = file_flush,
 	.sync = file_sync,
-	.read = file_read_at,
+	.read = file_readv,
 	.size = file_size,
 	.cut = file_cut,
 	.close = file_close };
