@@ -13,7 +13,7 @@
 #   MINUTE=60                  seconds from the first to the second save
 #   RUNS=3                     of each measure, in turns; medians count
 #   PARTS="7.2 10 7.2,libvirt 10,libvirt"   which QEMUs
-#   QUICK=1                    small guests, one round, some 3 minutes
+#   QUICK=1                    small guests, one round, some 6 minutes
 #   RECORD=1                   the table goes to tests/bench/results/ram.txt too
 #   TMPDIR=DIR                 where it works (some 20 times MIB)
 #
