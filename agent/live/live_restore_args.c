@@ -273,6 +273,7 @@ int
 lr_args_parse(struct lr *r, const struct buf *text, struct err *e)
 {
 	const json_t *one;
+	const char *vm;
 	size_t i = 0;
 	int rc;
 
@@ -294,6 +295,9 @@ lr_args_parse(struct lr *r, const struct buf *text, struct err *e)
 	list_devices(r);
 	list_drives(r);
 	list_flash(r);
-	r->name = xstrdup(r->o->clone != NULL ? r->o->clone : r->vm);
+	/* Files are called by it: without the namespace. */
+	vm = strrchr(r->vm, '/');
+	vm = vm != NULL ? vm + 1 : r->vm;
+	r->name = xstrdup(r->o->clone != NULL ? r->o->clone : vm);
 	return 0;
 }

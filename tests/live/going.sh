@@ -57,7 +57,7 @@ no_trace() {
 
 # plain METHOD WORD...: of a QEMU without libvirt, saved by that method.
 plain() {
-	local method=$1 before vm=web-$1 name=p$1 serial
+	local method=$1 before vm=acme/web-$1 name=p$1 serial
 
 	shift
 	vm_disk "$dir/$name.qcow2" 192
