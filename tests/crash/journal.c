@@ -30,6 +30,18 @@ is_answer(enum journal_what what)
 	    what != JOURNAL_REBUILD;
 }
 
+/* Behind all that was ever written to it: zeroes that a file system asks for
+ * (as ext4's lazy initialisation does) are holes in the midst of the log. */
+static uint64_t
+log_length(void)
+{
+	off_t at = 0, data;
+
+	while ((data = lseek(watched, at, SEEK_DATA)) != -1)
+		at = lseek(watched, data, SEEK_HOLE);
+	return (uint64_t)at;
+}
+
 void
 journal_note(int fd, enum journal_what what, const uint8_t *id)
 {
@@ -38,13 +50,9 @@ journal_note(int fd, enum journal_what what, const uint8_t *id)
 	if (id != NULL)
 		memcpy(n.id, id, sizeof(n.id));
 	if (watched != -1) {
-		off_t hole = lseek(watched, 0, SEEK_HOLE);
-
-		if (hole == -1)
-			abort();
 		/* It is told in pages: never too early for an answer, never
 		 * too late for a question. */
-		n.at = (uint64_t)hole;
+		n.at = log_length();
 		if (!is_answer(what))
 			n.at = n.at > PAGE ? n.at - PAGE : 0;
 	}
