@@ -24,13 +24,16 @@ static size_t content_len;
 
 static int
 mem_read(
-    struct volume_file *f, void *data, size_t len, uint64_t off, size_t *got)
+    struct volume_file *f, struct iovec *iov, int n, uint64_t off, size_t *got)
 {
 	(void)f;
 	*got = 0;
-	if (off < content_len) {
-		*got = content_len - off < len ? content_len - off : len;
-		memcpy(data, content + off, *got);
+	for (int i = 0; i < n && off + *got < content_len; i++) {
+		size_t left = content_len - off - *got;
+		size_t len = left < iov[i].iov_len ? left : iov[i].iov_len;
+
+		memcpy(iov[i].iov_base, content + off + *got, len);
+		*got += len;
 	}
 	return 0;
 }
