@@ -40,6 +40,10 @@ nincomplete() {
 	json "$dir/inc.json" 'len(j)'
 }
 
+# is_kept [VM]: one incomplete backup is.  The daemon tells first that the job has
+# ended, and then keeps what it stored.
+is_kept() { [ "$(nincomplete "$@")" = 1 ]; }
+
 # sent_more_than BYTES: by the job that runs.
 sent_more_than() {
 	console jobs --json >"$dir/jobs.json" || fail jobs
@@ -235,7 +239,7 @@ resumed() { # DISK: by the same command
 
 gc
 interrupt "$dir/d0" kill_agent
-[ "$(nincomplete web9)" = 1 ] || fail "nothing of it is kept"
+wait_for 10 is_kept web9 || fail "nothing of it is kept"
 [ "$(nbackups)" = 0 ] || fail "an incomplete backup is listed as one"
 expect_fail 1 "no backup of web9" agent kvm01 restore web9@latest \
 	--disk "vda=$dir/x.raw"
@@ -286,11 +290,11 @@ resumed "$dir/d0"
 ok "and when it was stopped"
 
 interrupt "$dir/d0" kill_agent
-[ "$(nincomplete)" = 1 ] || fail "nothing is kept"
+wait_for 10 is_kept || fail "nothing is kept"
 delete "$(json "$dir/inc.json" "j[0]['vm'] + '@' + j[0]['time']")"
 [ "$(nincomplete)" = 0 ] || fail "it is still there"
 interrupt "$dir/d1" kill_agent
-[ "$(nincomplete)" = 1 ] || fail "nothing is kept"
+wait_for 10 is_kept || fail "nothing is kept"
 stop_daemon
 start_daemon --live-percent 95 --keep-incomplete 0
 wait_for 10 grep -q "web9: 1 interrupted .* forgotten" "$daemon_log" ||
