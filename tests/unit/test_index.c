@@ -16,6 +16,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/io.h"
 #include "repo/store/index_private.h"
+#include "tests/unit/index_fixture.h"
 
 static char path[64];
 static const struct index_options options = {
@@ -53,48 +54,6 @@ teardown(void **state)
 	return 0;
 }
 
-/* Random numbers that a seed repeats. */
-static uint64_t rnd_state;
-
-static uint64_t
-rnd(void)
-{
-	rnd_state ^= rnd_state << 13;
-	rnd_state ^= rnd_state >> 7;
-	rnd_state ^= rnd_state << 17;
-	return rnd_state;
-}
-
-static void
-rnd_seed(void)
-{
-	const char *s = getenv("SEED");
-
-	rnd_state = s != NULL ? strtoull(s, NULL, 0) : now_ms() | 1;
-	print_message("SEED=%llu\n", (unsigned long long)rnd_state);
-}
-
-static struct index_entry
-rnd_op(void)
-{
-	struct index_entry e = { 0 };
-
-	if (rnd() % 2 != 0) {
-		e.place.pack = 1 + (uint32_t)rnd() % 5;
-		e.place.off = (uint32_t)rnd() & 0x7fffffff;
-		e.place.stored_len = (uint32_t)rnd();
-		e.place.raw_len = (uint32_t)rnd();
-		e.place.codec = (uint8_t)(rnd() & 1);
-	}
-	e.kind = (uint8_t)(rnd() % 3);
-	e.level = (uint8_t)(rnd() % 7);
-	e.refs = (int64_t)(rnd() % 7) - 3;
-	e.stamp = rnd() % 20;
-	e.flags = (uint8_t)(rnd() & 3);
-	e.clear = (uint8_t)(rnd() & 3);
-	return e;
-}
-
 static struct id
 id_of(uint64_t i)
 {
@@ -108,132 +67,6 @@ id_of(uint64_t i)
 	}
 	memcpy(id.b + 24, &i, 8);
 	return id;
-}
-
-static void
-assert_same(const struct index_entry *a, const struct index_entry *b)
-{
-	uint8_t pa[INDEX_ENTRY_LEN], pb[INDEX_ENTRY_LEN];
-
-	size_t len = index_entry_print(a, pa);
-
-	assert_int_equal(len, index_entry_print(b, pb));
-	assert_memory_equal(pa, pb, len);
-}
-
-static void
-merge_is_associative(void **state)
-{
-	(void)state;
-	rnd_seed();
-	for (unsigned i = 0; i < 200000; i++) {
-		struct index_entry a = rnd_op(), b = rnd_op(), c = rnd_op();
-		struct index_entry left = a, bc = b, right = a;
-
-		index_merge(&left, &b);
-		index_merge(&left, &c);
-		index_merge(&bc, &c);
-		index_merge(&right, &bc);
-		assert_same(&left, &right);
-	}
-}
-
-/* The whole form, of which all entries were once. */
-static void
-print_whole(const struct index_entry *e, uint8_t *out)
-{
-	memset(out, 0, INDEX_ENTRY_LEN);
-	put_le32(out, e->place.pack);
-	put_le32(out + 4, e->place.off);
-	put_le32(out + 8, e->place.stored_len);
-	put_le32(out + 12, e->place.raw_len);
-	put_le64(out + 16, (uint64_t)e->refs);
-	put_le64(out + 24, e->stamp);
-	out[32] = e->place.codec;
-	out[33] = e->kind;
-	out[34] = e->level;
-	out[35] = e->flags;
-	out[36] = e->clear;
-}
-
-static void
-entry_comes_back_from_both_forms(void **state)
-{
-	uint8_t b[INDEX_ENTRY_LEN];
-	size_t shortest = SIZE_MAX, longest = 0;
-
-	(void)state;
-	rnd_seed();
-	for (unsigned i = 0; i < 200000; i++) {
-		struct index_entry e = rnd_op(), back;
-		size_t len;
-
-		/* Also what has hardly a byte of zero. */
-		if (rnd() % 8 == 0)
-			e.place.pack = (uint32_t)rnd() | 0x01010101;
-		if (rnd() % 8 == 0)
-			e.refs = (int64_t)(rnd() | 0x0101010101010101);
-		if (rnd() % 8 == 0)
-			e.stamp = rnd() | 0x0101010101010101;
-		len = index_entry_print(&e, b);
-		assert_true(len <= INDEX_ENTRY_LEN);
-		shortest = len < shortest ? len : shortest;
-		longest = len > longest ? len : longest;
-		assert_int_equal(index_entry_parse(b, len, &back), 0);
-		assert_same(&e, &back);
-		print_whole(&e, b);
-		assert_int_equal(
-		    index_entry_parse(b, INDEX_ENTRY_LEN, &back), 0);
-		assert_same(&e, &back);
-	}
-	assert_true(shortest < 10);
-	assert_int_equal(longest, INDEX_ENTRY_LEN);
-}
-
-static void
-entry_of_a_chunk_takes_at_most_22_bytes(void **state)
-{
-	struct index_entry e = { .place = { .pack = 10000,
-				     .off = 512 << 20 | 12345,
-				     .stored_len = 40000,
-				     .raw_len = 65536,
-				     .codec = 1 },
-		.refs = 1,
-		.stamp = 10000000,
-		.kind = RECORD_CHUNK };
-	uint8_t b[INDEX_ENTRY_LEN];
-
-	(void)state;
-	assert_true(index_entry_print(&e, b) <= 22);
-}
-
-static void
-entry_refuses_wrong_lengths_and_bytes(void **state)
-{
-	struct index_entry e = { .refs = 3, .stamp = 0x10002, .kind = 1 }, back;
-	uint8_t b[INDEX_ENTRY_LEN + 1] = { 0 };
-	size_t len = index_entry_print(&e, b);
-
-	(void)state;
-	assert_int_equal(index_entry_parse(b, len, &back), 0);
-	for (size_t i = 0; i <= sizeof(b); i++)
-		if (i != len && i != INDEX_ENTRY_LEN)
-			assert_int_equal(
-			    index_entry_parse(b, i, &back), ERR_CORRUPT);
-	/* A byte that is said to be there is not zero. */
-	b[len - 1] = 0;
-	assert_int_equal(index_entry_parse(b, len, &back), ERR_CORRUPT);
-	b[len - 1] = 1;
-	assert_int_equal(index_entry_parse(b, len, &back), 0);
-	/* Three bytes are zero always, said one way or the other. */
-	b[4] = 0x80;
-	b[len] = 1;
-	assert_int_equal(index_entry_parse(b, len + 1, &back), ERR_CORRUPT);
-	print_whole(&e, b);
-	assert_int_equal(index_entry_parse(b, INDEX_ENTRY_LEN, &back), 0);
-	b[INDEX_ENTRY_LEN - 1] = 1;
-	assert_int_equal(
-	    index_entry_parse(b, INDEX_ENTRY_LEN, &back), ERR_CORRUPT);
 }
 
 /* What RocksDB makes of merges and removals is what index_merge makes. */
@@ -735,10 +568,6 @@ main(void)
 		/* First: it forks, and RocksDB's threads would not follow. */
 		cmocka_unit_test_setup_teardown(
 		    batches_are_whole_after_a_kill, setup, teardown),
-		cmocka_unit_test(merge_is_associative),
-		cmocka_unit_test(entry_comes_back_from_both_forms),
-		cmocka_unit_test(entry_of_a_chunk_takes_at_most_22_bytes),
-		cmocka_unit_test(entry_refuses_wrong_lengths_and_bytes),
 		cmocka_unit_test_setup_teardown(
 		    an_index_of_version_1_is_read_and_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(
