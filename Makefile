@@ -40,7 +40,7 @@ Q := $(if $(V),,@)
 
 # What Debian 12 calls all that is needed; `make deps` installs what is missing.
 DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
-	zlib1g-dev libjansson-dev libnbd-dev libvirt-dev libxml2-dev
+	zlib1g-dev libjansson-dev libinih-dev libnbd-dev libvirt-dev libxml2-dev
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
 	zstd spin
@@ -62,12 +62,13 @@ override CFLAGS += -std=c11 -fPIC -fstack-protector-strong -pthread \
 	$(WARN) $(SANFLAGS)
 # As needed: a host of VMs has no use for the daemon's libraries.
 override LDFLAGS += -Wl,--as-needed
-LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -lnbd -lvirt \
+LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -linih -lnbd -lvirt \
 	-lvirt-qemu -lxml2 -lm -pthread
 
 PROTO_SRC := $(wildcard proto/*.c proto/*/*.c)
 REPO_SRC := $(filter-out repo/daemon.c,$(wildcard repo/*.c)) \
-	$(wildcard repo/store/*.c repo/reclaim/*.c repo/catalog/*.c repo/serve/*.c)
+	$(wildcard repo/store/*.c repo/reclaim/*.c repo/catalog/*.c repo/serve/*.c) \
+	$(wildcard repo/settings/*.c repo/audit/*.c repo/retain/*.c)
 CONSOLE_SRC := $(wildcard repo/console/*.c)
 AGENT_SRC := $(filter-out agent/agent.c agent/cmd_%.c,$(wildcard agent/*.c)) \
 	$(wildcard agent/*/*.c)
