@@ -35,8 +35,8 @@ struct retain_policy {
 	unsigned keep_yearly;
 	/* Seconds. */
 	uint64_t keep_within; /* all that are younger than the newest - this */
-	uint64_t min_age;     /* nothing younger is let go of by itself */
-	uint64_t lock;        /* nobody may delete what is younger */
+	uint64_t min_age;     /* nothing younger goes */
+	uint64_t lock;        /* from its making nothing goes for so long */
 };
 
 #endif
