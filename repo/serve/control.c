@@ -5,6 +5,7 @@
 
 #include "proto/base/json.h"
 #include "proto/base/log.h"
+#include "repo/serve/audited.h"
 #include "repo/serve/partial.h"
 #include "repo/serve/damage.h"
 #include "repo/serve/definition.h"
@@ -428,9 +429,11 @@ run_op(struct session *s, const json_t *q, json_t *a, struct err *e)
 	if (op == NULL)
 		return err_set(e, ERR_UNSUP,
 		    "\"%.60s\" is no operation of this daemon", name);
-	if (op->roles != 0 && !auth_may(s->key, op->roles))
-		return refuse(s, op, e);
-	return op->run(s, q, a, e);
+	if (op->roles == 0 || auth_may(s->key, op->roles))
+		return audited_run(s, op->name, op->run, q, a, e);
+	rc = refuse(s, op, e);
+	audited_refused(s, op->name, q, e);
+	return rc;
 }
 
 int

@@ -116,12 +116,13 @@ partial_expire(struct serve *srv)
 {
 	struct catalog_cursor cur = { .incomplete = true };
 	uint64_t now = (uint64_t)time(NULL), before = 0;
+	uint64_t keep = atomic_load(&srv->keep_incomplete);
 	struct manifest m;
 
-	if (srv->keep_incomplete == 0)
+	if (keep == 0)
 		before = UINT64_MAX; /* a time may lie a little ahead */
-	else if (now > srv->keep_incomplete)
-		before = now - srv->keep_incomplete;
+	else if (now > keep)
+		before = now - keep;
 	while (catalog_next(srv->catalog, &cur, &m) == 0) {
 		expire_of_vm(srv, m.vm, before);
 		cur.seq = UINT64_MAX;

@@ -14,6 +14,7 @@
 #include "repo/reclaim/scrub.h"
 #include "repo/serve/jobs.h"
 #include "repo/serve/keyring.h"
+#include "repo/settings/settings.h"
 #include "repo/store/store.h"
 
 enum {
@@ -41,10 +42,15 @@ struct serve {
 	struct reclaimer *reclaimer;
 	struct scrubber *scrubber;
 	struct verifiers *verifiers;
-	uint64_t since;            /* seconds since 1970 */
-	uint64_t keep_incomplete;  /* seconds */
-	_Atomic uint64_t drop_ms;  /* now_ms() of the last delete */
-	_Atomic uint64_t until_ms; /* a stop leaves time until then */
+	struct settings_now *settings;
+	const int *audit; /* the repository's folder; NULL: nothing is noted */
+	uint64_t since;   /* seconds since 1970 */
+	_Atomic uint64_t keep_incomplete; /* seconds */
+	_Atomic uint64_t drop_ms;         /* now_ms() of the last delete */
+	_Atomic uint64_t until_ms;        /* a stop leaves time until then */
+	/* Calls that were refused in that minute. */
+	_Atomic uint64_t refused_minute;
+	atomic_uint nrefused;
 	atomic_bool stopping;
 };
 

@@ -23,14 +23,16 @@
 enum {
 	SETTINGS_FILE_MAX = 1 << 20,
 	SETTINGS_VMS_MAX = 1024, /* [vm PATTERN] sections */
-	SETTINGS_LISTEN_MAX = 16
+	SETTINGS_LISTEN_MAX = 16,
+	SETTINGS_KEYS_MAX = 64
 };
 
 /* What [vm PATTERN] says. */
 struct settings_section {
 	char pattern[VM_NAME_MAX + 1];
 	unsigned line;
-	struct retain_policy policy;
+	struct retain_policy policy; /* set: also of what is said to be 0 */
+	char *said;                  /* "keep-last = 3, lock = 7d" */
 };
 
 /* One reading; never changes. */
@@ -44,18 +46,20 @@ struct settings {
 	uint64_t pack_limit;  /* bytes; 0: by the volume */
 	uint64_t live_percent;
 	uint64_t checkpoint;         /* seconds */
-	uint64_t keep_incomplete;    /* hours */
-	uint64_t scrub_interval;     /* days; 0: only when told */
+	uint64_t keep_incomplete;    /* seconds */
+	uint64_t scrub_interval;     /* seconds; 0: only when told */
 	uint64_t bwlimit;            /* bytes a second of all agents; 0: none */
 	struct settings_section *vm; /* as in the file */
 	unsigned nvms;
-	char **text; /* of each key of [daemon], as it was written */
+	/* Of each key of [daemon], as it was written. */
+	char *text[SETTINGS_KEYS_MAX];
 };
 
 /**
  * settings_vm(s, vm): what is kept of the backups of that VM.  For each key
  * the section counts that says it and fits best: one that names the VM, then
- * the longest pattern, then the first in the file.
+ * the longest pattern, then the first in the file.  A rule that is said to be
+ * 0 there counts as not said at all: ${set} lacks it.
  */
 struct retain_policy settings_vm(const struct settings *s, const char *vm);
 
