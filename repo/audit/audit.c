@@ -270,9 +270,11 @@ audit_append(
 
 int
 audit_read(int dirfd, audit_visit *visit, audit_fault *fault, void *arg,
-    struct audit_report *out, struct err *e)
+    const char *witness, struct audit_report *out, struct err *e)
 {
-	struct audit_scan s = { .visit = visit, .fault = fault, .arg = arg };
+	struct audit_scan s = {
+		.visit = visit, .fault = fault, .arg = arg, .witness = witness
+	};
 	struct stat st = { .st_size = 0 };
 	int fd, rc;
 

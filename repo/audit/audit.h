@@ -54,11 +54,12 @@ typedef void audit_visit(void *arg, json_t *line);
 typedef void audit_fault(void *arg, uint64_t line, const char *text);
 
 /**
- * audit_read(dirfd, visit, fault, arg, out, e): all lines, checked on the way;
- * ${visit} and ${fault} may be NULL.  No log at all is an empty one.  0 also
- * with faults, which ${out} counts; ERR_SYS.
+ * audit_read(dirfd, visit, fault, arg, witness, out, e): all lines, checked on
+ * the way; ${visit} and ${fault} may be NULL.  ${witness}: a hash that some
+ * line must have, which somebody noted elsewhere; or NULL.  No log at all is an
+ * empty one.  0 also with faults, which ${out} counts; ERR_SYS.
  */
 int audit_read(int dirfd, audit_visit *visit, audit_fault *fault, void *arg,
-    struct audit_report *out, struct err *e);
+    const char *witness, struct audit_report *out, struct err *e);
 
 #endif

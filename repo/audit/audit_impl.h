@@ -38,6 +38,7 @@ struct audit_scan {
 	audit_fault *fault;
 	void *arg;
 	struct audit_head head;
+	const char *witness; /* a hash that must be met; or NULL */
 	struct audit_report r;
 	uint64_t line; /* of the file, from 1 on */
 	bool met;      /* the head's line is where and what the head says */
@@ -51,7 +52,7 @@ struct audit_scan {
 };
 
 /** audit_scan(fd, size, s, e): the first ${size} bytes; ${s} has visit, fault,
- * arg and head set, and nothing else. */
+ * arg and head set, and maybe witness. */
 int audit_scan(int fd, uint64_t size, struct audit_scan *s, struct err *e);
 
 #endif

@@ -194,10 +194,14 @@ take_line(struct audit_scan *s, const uint8_t *p, size_t len, uint64_t end)
 	judge(s, &l, sound);
 	if (sound)
 		s->r.lines++;
-	if (s->visit != NULL)
+	if (s->visit != NULL) {
+		json_set_str(l.j, "hash", l.hash);
 		s->visit(s->arg, l.j);
+	}
 	s->r.last = l.n;
 	memcpy(s->r.hash, l.hash, sizeof(s->r.hash));
+	if (s->witness != NULL && strcmp(l.hash, s->witness) == 0)
+		s->witness = NULL;
 	if (s->head.there && end == s->head.size)
 		s->met = l.n == s->head.n && strcmp(l.hash, s->head.hash) == 0;
 	line_fini(&l);
@@ -282,6 +286,11 @@ audit_scan(int fd, uint64_t size, struct audit_scan *s, struct err *e)
 	/* A note may still follow to a torn end that only lacks its newline. */
 	settle_bad(s, NULL, false);
 	compare_head(s, size);
+	if (s->witness != NULL)
+		fault(s, s->line,
+		    "is the last one, and none has the hash %.64s: the log is "
+		    "not the one that had it",
+		    s->witness);
 out:
 	buf_fini(&b);
 	return rc;

@@ -34,6 +34,7 @@ struct console {
 
 /* The commands, one a file. */
 int cmd_init(struct console *c, int argc, char **argv);
+int cmd_audit(struct console *c, int argc, char **argv);
 int cmd_key(struct console *c, int argc, char **argv);
 int cmd_list(struct console *c, int argc, char **argv);
 int cmd_show(struct console *c, int argc, char **argv);

@@ -110,6 +110,22 @@ static const struct command commands[] = {
 	    "\n"
 	    "  --rate RATE     read at most so many bytes a second (50M)\n",
 	    cmd_scrub },
+	{ "audit", "[--since TIME] [--json] | --check [--witness HASH]",
+	    "show who did what, or check that none of it was changed",
+	    "  --since TIME     2026-11-21T19:30:05Z, 2026-11-21, or how long "
+	    "ago:\n"
+	    "                   90s, 30m, 2h, 7d\n"
+	    "  --check          check the chain of hashes: says which line "
+	    "was\n"
+	    "                   changed, or where some are missing\n"
+	    "  --witness HASH   some line must have that hash, which you "
+	    "noted\n"
+	    "                   elsewhere: each start of the daemon logs one\n"
+	    "\n"
+	    "Reads REPO/audit.log; no daemon is needed.  Ends with 3 where it "
+	    "is\n"
+	    "not sound.\n",
+	    cmd_audit },
 	{ "fsck", "[--rebuild-index] [--data] [--index DIR] [--json]",
 	    "check packs and index against each other",
 	    "The daemon must not run.  Counts every reference anew, from the\n"

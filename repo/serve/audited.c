@@ -318,7 +318,7 @@ audited_start(struct serve *srv)
 
 	if (srv->audit == NULL)
 		goto out;
-	if (audit_read(*srv->audit, see_line, see_fault, &l, &r, &e) != 0)
+	if (audit_read(*srv->audit, see_line, see_fault, &l, NULL, &r, &e) != 0)
 		log_error("%s", e.text);
 	if (r.faults > 0) {
 		log_error(AUDIT_FILE ": %u faults: `backstay audit --check` "

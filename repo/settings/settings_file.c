@@ -180,8 +180,12 @@ static void
 no_such_key(struct reading *r, const char *section, const char *name)
 {
 	const char *near = settings_key_near(section, name);
+	const char *other = strcmp(section, "vm") == 0 ? "daemon" : "vm";
 
-	if (near != NULL)
+	if (settings_key_find(other, name) != NULL)
+		COMPLAIN(r, "%s belongs to [%s], and this is [%s]", name,
+		    strcmp(other, "vm") == 0 ? "vm PATTERN" : other, section);
+	else if (near != NULL)
 		COMPLAIN(r, "[%s] has no key \"%.60s\": is it %s?", section,
 		    name, near);
 	else
