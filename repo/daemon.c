@@ -17,6 +17,7 @@
 #include "proto/lane_ssh.h"
 #include "repo/serve/audited.h"
 #include "repo/serve/listener.h"
+#include "repo/serve/retain.h"
 #include "repo/serve/tender.h"
 #include "repo/serve/tune.h"
 #include "repo/serve/verify.h"
@@ -232,6 +233,7 @@ daemon_open(
 	rc = store_open(dir, &so, see_backup, d->srv.catalog, &d->srv.store, e);
 	if (rc != 0)
 		return rc;
+	d->srv.guard = retain_open(&d->srv, d->dirfd, s->clock_jump);
 	rc = reclaimer_start(d->srv.store, &ro, &d->srv.reclaimer);
 	if (rc != 0)
 		return err_set(e, rc, "%s: the reclaimer could not start", dir);
@@ -259,6 +261,7 @@ daemon_close(struct daemon *d)
 	store_close(d->srv.store);
 	jobs_free(d->srv.jobs);
 	locks_free(d->srv.locks);
+	guard_close(d->srv.guard);
 	catalog_free(d->srv.catalog);
 	domains_close(d->srv.domains);
 	keyring_close(d->srv.keyring);

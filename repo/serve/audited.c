@@ -64,6 +64,7 @@ static const struct audited {
 	{ "delete", true, is_no_dry_run },
 	{ "prune", true, is_no_dry_run },
 	{ "protect", true, NULL },
+	{ "lock", true, NULL },
 	{ "restore", false, NULL },
 	{ "gc", false, changes_state },
 	{ "scrub", false, changes_state },

@@ -29,7 +29,7 @@ publish(
 	/* Somebody may have deleted it: that harms nobody, since until the next
 	 * one the session's start protects what it held. */
 	if (j->has_partial)
-		leaving_add(&l, j->partial);
+		leaving_add(&l, j->partial, NULL);
 	rc = store_checkpoint(j->session, tools, &m, l.drop, l.n, e);
 	leaving_end(&l, rc == 0);
 	if (rc != 0)
@@ -98,7 +98,7 @@ expire_of_vm(struct serve *srv, const char *vm, uint64_t before)
 	leaving_incomplete(&l, before);
 	if (l.n == 0)
 		return;
-	rc = store_drop(srv->store, l.drop, l.n, &e);
+	rc = leaving_drop(&l, &e);
 	if (rc == 0)
 		log_info("%s: %u interrupted backups were not taken up again "
 			 "in time, and are forgotten",

@@ -12,6 +12,7 @@
 #include "repo/catalog/locks.h"
 #include "repo/reclaim/reclaimer.h"
 #include "repo/reclaim/scrub.h"
+#include "repo/retain/guard.h"
 #include "repo/serve/jobs.h"
 #include "repo/serve/keyring.h"
 #include "repo/settings/settings.h"
@@ -42,6 +43,7 @@ struct serve {
 	struct reclaimer *reclaimer;
 	struct scrubber *scrubber;
 	struct verifiers *verifiers;
+	struct guard *guard;
 	struct settings_now *settings;
 	const int *audit; /* the repository's folder; NULL: nothing is noted */
 	uint64_t since;   /* seconds since 1970 */

@@ -102,6 +102,16 @@ const struct settings_key settings_keys[] = {
 	    .about = "All that is stored is read and checked so often.  0: "
 		     "only when told to." },
 	{ .section = "daemon",
+	    .name = "clock-jump",
+	    .type = SETTING_DURATION,
+	    .initial = "30d",
+	    .off = IN_DAEMON(clock_jump),
+	    .max = AGE_MAX,
+	    .unit = (unsigned)DAY,
+	    .takes = "a time from 0 to 36600d",
+	    .about = "A clock that is further ahead at a start than that is "
+		     "not believed: backups do not grow old by it." },
+	{ .section = "daemon",
 	    .name = "bwlimit",
 	    .type = SETTING_SIZE,
 	    .initial = "0",
@@ -200,7 +210,8 @@ const struct settings_key settings_keys[] = {
 	    .max = AGE_MAX,
 	    .set = RETAIN_MIN_AGE,
 	    .takes = AGE_TAKES,
-	    .about = "No rule lets go of a backup that is younger." },
+	    .about = "No backup goes that is younger, and none counts for a "
+		     "rule." },
 	{ .section = "vm",
 	    .name = "lock",
 	    .type = SETTING_DURATION,
@@ -210,7 +221,8 @@ const struct settings_key settings_keys[] = {
 	    .max = AGE_MAX,
 	    .set = RETAIN_LOCK,
 	    .takes = AGE_TAKES,
-	    .about = "Nobody may delete a backup that is younger." },
+	    .about = "New backups are locked for so long: nobody may delete "
+		     "them, and nothing shortens that." },
 };
 
 const unsigned settings_nkeys =
