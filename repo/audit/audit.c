@@ -164,8 +164,8 @@ recover(struct log *l, struct err *e)
 
 		json_set_u64(o, "bytes", s.rest);
 		json_set_str(o, "sha256", s.rest_sum);
-		log_error(AUDIT_FILE ": its last line was torn by a crash; "
-				     "that is noted behind it");
+		log_info(AUDIT_FILE ": its last line was torn by a crash; "
+				    "that is noted behind it");
 		note(l, "torn", o);
 	}
 	if (s.met)

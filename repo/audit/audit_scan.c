@@ -236,6 +236,11 @@ compare_head(struct audit_scan *s, uint64_t size)
 		fault(s, s->line,
 		    "is the last one, and audit.head is missing: whether "
 		    "there were more cannot be told");
+	else if (s->head.there && !s->met && s->line == 0)
+		fault(s, 0,
+		    "there is no line, and audit.head knows %" PRIu64
+		    ": the log was taken away",
+		    s->head.n);
 	else if (s->head.there && !s->met)
 		fault(s, s->line,
 		    "is the last one, with the number %" PRIu64
