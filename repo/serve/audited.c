@@ -98,6 +98,7 @@ asked(const json_t *q)
 
 	json_object_del(o, "op");
 	json_object_del(o, "wait");
+	json_object_del(o, "dry_run"); /* which is not noted at all */
 	return o;
 }
 
