@@ -67,6 +67,8 @@ static const char usage_text[] =
     "                      up again without sending what is stored (24)\n"
     "  --scrub-interval DAYS     all that is stored is read and checked so\n"
     "                      often (30); 0: only when told to\n"
+    "  --clock-jump DAYS   a clock that is further ahead at a start is not\n"
+    "                      believed (30)\n"
     "  --bwlimit RATE      bytes a second of all agents together; 0: no "
     "limit\n"
     "  --verbose           log every lane and chunk\n"

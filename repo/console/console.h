@@ -45,6 +45,10 @@ int cmd_fsck(struct console *c, int argc, char **argv);
 int cmd_verify(struct console *c, int argc, char **argv);
 int cmd_scrub(struct console *c, int argc, char **argv);
 int cmd_delete(struct console *c, int argc, char **argv);
+int cmd_prune(struct console *c, int argc, char **argv);
+int cmd_protect(struct console *c, int argc, char **argv);
+int cmd_unprotect(struct console *c, int argc, char **argv);
+int cmd_lock(struct console *c, int argc, char **argv);
 int cmd_gc(struct console *c, int argc, char **argv);
 int cmd_hold(struct console *c, int argc, char **argv);
 

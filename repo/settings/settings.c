@@ -191,3 +191,18 @@ settings_vm(const struct settings *s, const char *vm)
 	}
 	return p;
 }
+
+int
+settings_rule(
+    const char *name, const char *text, struct retain_policy *p, struct err *e)
+{
+	const struct settings_key *k = settings_key_find("vm", name);
+
+	if (k == NULL)
+		return err_set(e, ERR_INVAL, "there is no rule %s", name);
+	if (settings_take(k, "", text, p) != 0)
+		return err_set(e, ERR_INVAL, "%s takes %s, not \"%.40s\"", name,
+		    k->takes, text);
+	p->set |= k->set;
+	return 0;
+}

@@ -64,6 +64,11 @@ struct settings {
  */
 struct retain_policy settings_vm(const struct settings *s, const char *vm);
 
+/** settings_rule(name, text, p, e): the value of a key of [vm], as a person
+ * wrote it, into ${p}.  ERR_INVAL: there is no such key, or what it takes. */
+int settings_rule(
+    const char *name, const char *text, struct retain_policy *p, struct err *e);
+
 /* What the command line says: it wins over the file. */
 struct settings_override {
 	const char *name; /* a key of [daemon] */
