@@ -21,8 +21,7 @@ noted(const char *dir, const char *op, json_t *what, const char *outcome,
 	a.who = who;
 	a.from = from;
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dirfd == -1 ||
-	    faccessat(dirfd, "backstay.json", F_OK, 0) == -1) {
+	if (dirfd == -1 || faccessat(dirfd, "backstay.json", F_OK, 0) == -1) {
 		rc = err_set(e, ERR_NOENT, "%s: there is no repository: %s",
 		    dir, strerror(errno));
 	} else {

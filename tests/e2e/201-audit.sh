@@ -140,7 +140,7 @@ tampered "^audit.log:$line: was changed" sed -i "${line}s/kvm01/kvm09/" audit.lo
 tampered "^audit.log:$line: .*: $line is missing" sed -i "${line}d" audit.log
 tampered "^audit.log:$((line + 1)): .* not at its place" \
 	sed -i "${line}{h;d};$((line + 1))G" audit.log
-tampered "audit.head knows $n" sed -i '$d' audit.log
+tampered "audit.head knows $n" sed -i \$d audit.log
 tampered "audit.head knows $n" truncate -s -1 audit.log
 tampered "taken away" rm audit.log
 tampered "audit.head is missing" rm audit.head
@@ -184,8 +184,8 @@ backup kvm03 web2 --disk "vda=$dir/d0"
 backup kvm03 web3 --disk "vda=$dir/d0"
 agent_start kvm03 "$dir/slow" restore -q web2@latest \
 	--disk "vda=$dir/s.raw" --bwlimit 1M
-begun() { [ "$(noted "x['op'] == 'restore' and x['outcome'] == 'begun'")" = 2 ]; }
-wait_for 10 begun || fail "the restore is not noted before it ends"
+nbegun() { [ "$(noted "x['op'] == 'restore' and x['outcome'] == 'begun'")" = "$1" ]; }
+wait_for 10 nbegun 2 || fail "the restore is not noted before it ends"
 kill_daemon
 agent_wait "$agent_pid" && fail "a restore without its daemon"
 # The line that was being written.
@@ -196,8 +196,7 @@ expect 1 "x['op'] == 'start' and x['what'].get('after') == 'crash'"
 sound
 agent_start kvm03 "$dir/slow" restore -q web2@latest \
 	--disk "vda=$dir/s.raw" --bwlimit 1M --force
-begun() { [ "$(noted "x['op'] == 'restore' and x['outcome'] == 'begun'")" = 3 ]; }
-wait_for 10 begun || fail "the restore is not noted"
+wait_for 10 nbegun 3 || fail "the restore is not noted"
 kill -9 "$agent_pid" || fail "the restore has ended"
 agent_wait "$agent_pid"
 failed() { [ "$(noted "x['op'] == 'restore' and x['outcome'].startswith('failed: ') and 'of' in x")" = 1 ]; }
@@ -205,10 +204,14 @@ wait_for 20 failed || fail "the end of a dead agent's restore is not noted"
 ok "what a crash tore is noted, and who was killed is, too"
 
 # Where nothing can be noted, nothing is deleted.
-mv "$repo/audit.log" "$dir/aside" && mkdir "$repo/audit.log" || fail "aside"
+if ! { mv "$repo/audit.log" "$dir/aside" && mkdir "$repo/audit.log"; }; then
+	fail "the log cannot be put aside"
+fi
 expect_fail 1 "nothing was done, since it cannot be noted" \
 	console delete web3@latest
-rmdir "$repo/audit.log" && mv "$dir/aside" "$repo/audit.log" || fail "back"
+if ! { rmdir "$repo/audit.log" && mv "$dir/aside" "$repo/audit.log"; }; then
+	fail "the log cannot be put back"
+fi
 [ "$(nbackups web3)" = 1 ] || fail "it was deleted"
 console delete web3@latest >"$dir/out" || fail "delete"
 ok "nothing is deleted that cannot be noted"
