@@ -8,7 +8,7 @@
 #include "proto/base/crc32c.h"
 #include "proto/base/io.h"
 
-enum { MARKS_VERSION = 1, HEAD_MAX = 64 };
+enum { MARKS_VERSION = 1, HEAD_MAX = 80 };
 
 struct marks {
 	int dirfd;
@@ -144,33 +144,46 @@ parse_marks(struct marks *m, const char *at, const char *end, struct err *e)
 	return rc;
 }
 
+/* The first line, with a CRC of what stands before it there and of the body. */
+static int
+print_head(char out[HEAD_MAX], uint64_t number, const void *body, size_t len)
+{
+	int n = snprintf(out, HEAD_MAX, "backstay-marks %d %llu %llu ",
+	    MARKS_VERSION, (unsigned long long)number, (unsigned long long)len);
+	uint32_t crc = crc32c(crc32c(0, out, (size_t)n), body, len);
+
+	return n +
+	    snprintf(out + n, HEAD_MAX - (size_t)n, "%08x\n", (unsigned)crc);
+}
+
 static int
 parse_file(struct marks *m, const struct buf *b, struct err *e)
 {
 	const char *text = (const char *)b->data;
-	const char *nl = memchr(text, '\n', b->len), *body;
-	unsigned long long number, len;
-	char head[HEAD_MAX];
-	unsigned version, crc;
+	const char *nl = b->len > 0 ? memchr(text, '\n', b->len) : NULL;
+	const char *body;
+	char head[HEAD_MAX], again[HEAD_MAX];
+	unsigned long long number;
+	unsigned version;
 	size_t rest;
-	int rc;
+	int rc, len;
 
-	if (nl == NULL || nl - text >= HEAD_MAX)
+	if (nl == NULL || nl - text >= HEAD_MAX - 1)
 		return err_set(e, ERR_CORRUPT, "its first line is damaged");
-	memcpy(head, text, (size_t)(nl - text));
-	head[nl - text] = 0;
 	body = nl + 1;
+	memcpy(head, text, (size_t)(body - text));
+	head[body - text] = 0;
 	rest = b->len - (size_t)(body - text);
 	rc = parse_marks(m, body, text + b->len, e);
-	if (sscanf(head, "backstay-marks %u %llu %llu %8x", &version, &number,
-		&len, &crc) != 4)
+	if (sscanf(head, "backstay-marks %u %llu", &version, &number) != 2)
 		return err_set(e, ERR_CORRUPT, "its first line is damaged");
 	if (version != MARKS_VERSION)
 		return err_set(e, ERR_UNSUP, "its version is %u, not %d",
 		    version, MARKS_VERSION);
-	m->number = number;
-	if (len != rest || crc != crc32c(0, body, rest))
+	len = print_head(again, number, body, rest);
+	if (len != body - text || memcmp(head, again, (size_t)len) != 0)
 		return err_set(e, ERR_CORRUPT, "it is damaged");
+	m->number = number;
 	return rc;
 }
 
@@ -178,13 +191,13 @@ static int
 write_file(struct marks *m, const struct mark *x, size_t n, uint64_t number)
 {
 	struct buf body = { 0 }, all = { 0 };
+	char head[HEAD_MAX];
 	int rc;
 
 	for (size_t i = 0; i < n; i++)
 		print_mark(&x[i], &body);
-	buf_printf(&all, "backstay-marks %d %llu %llu %08x\n", MARKS_VERSION,
-	    (unsigned long long)number, (unsigned long long)body.len,
-	    (unsigned)crc32c(0, body.data, body.len));
+	rc = print_head(head, number, body.data, body.len);
+	buf_add(&all, head, (size_t)rc);
 	buf_add(&all, body.data, body.len);
 	rc = file_replace(m->dirfd, MARKS_FILE, all.data, all.len, 0600);
 	buf_fini(&body);

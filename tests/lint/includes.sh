@@ -93,4 +93,9 @@ if list=$(grep -rnE '\bjson_load[a-z]*\(' --include='*.[ch]' proto repo agent |
 	grep -vE '^(proto/base/json|agent/guest/linesock|agent/live/live_restore_args)\.c:'); then
 	complain "$list"$'\n'"  parse by json_parse of proto/base/json.h"
 fi
+# A backup goes by one way only, which asks the guard whether it may.
+if list=$(grep -rnE '\b(catalog_hide|store_drop)\(' --include='*.c' repo |
+	grep -vE '^repo/(serve/leaving|retain/guard|catalog/catalog|store/store_session)\.c:'); then
+	complain "$list"$'\n'"  let backups go by repo/serve/leaving.h"
+fi
 exit $found
