@@ -347,6 +347,8 @@ check(const struct settings_options *o)
 	struct err e = { 0 };
 
 	settings_read(&o->src, &s, &wrong);
+	if (dirfd == -1)
+		buf_printf(&wrong, "%s: %s\n", o->src.dir, strerror(errno));
 	if (dirfd != -1 && keyring_open(dirfd, &keys, &e) != 0)
 		buf_printf(&wrong, "%s/%s\n", o->src.dir, e.text);
 	fputs(wrong.len == 0 ? "ok\n" : buf_cstr(&wrong),

@@ -145,12 +145,12 @@ see_fault(void *arg, uint64_t line, const char *text)
 static void
 print_faults(const json_t *faults, FILE *f)
 {
-	const json_t *o;
-	size_t i;
+	for (size_t i = 0; i < json_array_size(faults); i++) {
+		const json_t *o = json_array_get(faults, i);
 
-	json_array_foreach(faults, i, o)
-	    fprintf(f, AUDIT_FILE ":%" PRIu64 ": %s\n", answer_u64(o, "line"),
-		answer_str(o, "text"));
+		fprintf(f, AUDIT_FILE ":%" PRIu64 ": %s\n",
+		    answer_u64(o, "line"), answer_str(o, "text"));
+	}
 }
 
 static void

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "repo/settings/settings.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,10 +65,8 @@ read_file(struct settings *s, const char *dir, struct buf *wrong)
 	int dirfd, rc;
 
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dirfd == -1) {
-		settings_complain(wrong, "%s: %s", dir, strerror(errno));
-		return ERR_INVAL;
-	}
+	if (dirfd == -1)
+		return 0; /* whoever opens the repository knows more */
 	rc = file_read(dirfd, SETTINGS_FILE, SETTINGS_FILE_MAX, &text);
 	close(dirfd);
 	if (rc == 0)

@@ -527,12 +527,14 @@ the_manual_has_each_key_and_its_default(void **state)
 		char *item = xasprintf("\n.It Ic %s No = Ar ", k->name);
 		char *initial = xasprintf("Default: %s.", k->initial);
 		char *option = xasprintf("\n.It Fl -%s", k->name);
-		const char *at = strstr(buf_cstr(&conf), item), *next;
+		const char *at = strstr(buf_cstr(&conf), item), *next = NULL;
 
 		if (at == NULL)
 			fail_msg("backstayd.conf(5) lacks \"%s\"", item + 1);
-		next = strstr(at + 1, "\n.It ");
-		at = strstr(at, initial);
+		if (at != NULL) {
+			next = strstr(at + 1, "\n.It ");
+			at = strstr(at, initial);
+		}
 		if (at == NULL || (next != NULL && at > next))
 			fail_msg("backstayd.conf(5): %s: no \"%s\"", k->name,
 			    initial);
