@@ -53,7 +53,7 @@ parse(struct console *c, int argc, char **argv, struct wish *w)
 		return console_misuse(c, "--mend is for all backups");
 	if (!w->mend && optind == argc)
 		return console_misuse(c, "which backups?");
-	if (w->says == SAYS_LOCK && w->until == NULL)
+	if (w->says == SAYS_LOCK && *w->until == 0)
 		return console_misuse(c, "until when?");
 	return console_dir(c) != NULL ? 0 : EXIT_MISUSE;
 }
@@ -90,7 +90,7 @@ question(const struct wish *w, const char *backup)
 	if (backup != NULL)
 		json_set_str(ask, "backup", backup);
 	if (w->says == SAYS_PROTECT)
-		json_set_str(ask, "note", w->note != NULL ? w->note : "");
+		json_set_str(ask, "note", w->note);
 	if (w->says == SAYS_UNPROTECT)
 		json_set_bool(ask, "on", false);
 	if (w->says != SAYS_LOCK)
@@ -105,7 +105,7 @@ question(const struct wish *w, const char *backup)
 static int
 run(struct console *c, int argc, char **argv, int says)
 {
-	struct wish w = { .says = says };
+	struct wish w = { .says = says, .note = "", .until = "" };
 	struct err e = { 0 };
 	json_t *answer;
 	int rc;

@@ -14,8 +14,7 @@ leaving_init(struct leaving *l, struct serve *srv, const char *vm)
 }
 
 int
-leaving_add(
-    struct leaving *l, const uint8_t id[BACKUP_ID_LEN], struct err *e)
+leaving_add(struct leaving *l, const uint8_t id[BACKUP_ID_LEN], struct err *e)
 {
 	struct store_drop d = { .held = false };
 	int rc;

@@ -188,7 +188,9 @@ ok "a start believes the clock, to the bound that is set"
 
 # --- what people say
 
-for i in 1 2 3; do backup_now kept; done
+backup_now kept
+backup_now kept
+backup_now kept
 console protect kept@-2 --note "for the auditors" >"$dir/out" || fail protect
 until=$(in_time $((20 * day)))
 console lock kept@-1 --until "$until" >"$dir/out" || fail lock

@@ -170,8 +170,7 @@ a_damaged_file_counts_as_none(void **state)
 {
 	static const char *const bad[] = { "", "{", "{}\n", "[]",
 		"{\"version\":1,\"seen\":\"soon\",\"number\":1}",
-		"{\"version\":2,\"seen\":\"2036-01-01T00:00:00Z\",\"number\":1"
-		"}",
+		"{\"version\":2,\"seen\":\"2036-01-01T00:00:00Z\"}",
 		"{\"version\":1,\"seen\":\"2036-01-01T00:00:00Z\"}" };
 	struct repotime *t;
 
