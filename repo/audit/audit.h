@@ -20,7 +20,7 @@
 #define AUDIT_FILE "audit.log"
 #define AUDIT_HEAD "audit.head"
 
-enum { AUDIT_LINE_MAX = 256 << 10, AUDIT_HASH_LEN = 64 /* hex */ };
+enum { AUDIT_LINE_MAX = 768 << 10, AUDIT_HASH_LEN = 64 /* hex */ };
 
 struct audit_entry {
 	const char *who;     /* name of a key, "uid 0", "daemon" */

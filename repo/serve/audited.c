@@ -168,6 +168,49 @@ note_job(struct session *s, const char *op, const json_t *q, json_t *a)
 		s->job->audit = n;
 }
 
+/* Of a VM that was pruned: what no rule kept. */
+static void
+add_pruned(const json_t *vm, json_t *names, json_t *stopped)
+{
+	const char *name = json_string_value(json_object_get(vm, "vm"));
+	const json_t *rows = json_object_get(vm, "backups");
+	const json_t *why = json_object_get(vm, "stopped");
+
+	if (why != NULL)
+		json_array_append_new(stopped,
+		    json_sprintf("%s: %s", name, json_string_value(why)));
+	if (json_integer_value(json_object_get(vm, "removed")) == 0)
+		return;
+	for (size_t i = 0; i < json_array_size(rows); i++) {
+		const json_t *row = json_array_get(rows, i);
+
+		if (json_object_get(row, "rule") == NULL)
+			json_array_append_new(names,
+			    json_sprintf("%s@%s", name,
+				json_string_value(
+				    json_object_get(row, "time"))));
+	}
+}
+
+/* What was done, by the answer; of a prune not what it has kept. */
+static json_t *
+done(const char *op, json_t *a)
+{
+	const json_t *vms = json_object_get(a, "vms");
+	json_t *o, *names, *stopped;
+
+	if (strcmp(op, "prune") != 0)
+		return json_incref(a);
+	o = json_object();
+	names = json_array();
+	stopped = json_array();
+	for (size_t i = 0; i < json_array_size(vms); i++)
+		add_pruned(json_array_get(vms, i), names, stopped);
+	json_object_set_new(o, "backups", names);
+	json_object_set_new(o, "stopped", stopped);
+	return o;
+}
+
 int
 audited_run(struct session *s, const char *op, audited_op *run, const json_t *q,
     json_t *a, struct err *e)
@@ -187,7 +230,7 @@ audited_run(struct session *s, const char *op, audited_op *run, const json_t *q,
 		session_explain(e, rc, op);
 		note_failed(s, op, of == 0 ? asked(q) : NULL, "failed", of, e);
 	} else if (t->ahead) {
-		note(s, op, json_incref(a), "done", of, NULL, NULL);
+		note(s, op, done(op, a), "done", of, NULL, NULL);
 	} else if (strcmp(op, "restore") == 0) {
 		note_job(s, op, q, a);
 	} else {

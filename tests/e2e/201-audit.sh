@@ -62,6 +62,12 @@ console delete --dry-run web1@latest >"$dir/out" || fail "dry run"
 agent kvm01 delete web1@latest >"$dir/out" || fail "delete"
 backup kvm01 web1 --disk "vda=$dir/d0"
 console delete web1@latest >"$dir/out" || fail "delete"
+for i in 1 2 3; do
+	backup kvm01 web4 --disk "vda=$dir/d0"
+done
+console prune web4 --keep-last 1 --dry-run >"$dir/out" 2>&1 || fail "$(cat "$dir/out")"
+console prune web4 --keep-last 1 --force >"$dir/out" 2>&1 || fail "$(cat "$dir/out")"
+console protect web4@latest >"$dir/out" 2>&1 || fail "$(cat "$dir/out")"
 console gc pause >"$dir/out" || fail pause
 console gc status >"$dir/out" || fail status
 console gc resume >"$dir/out" || fail resume
@@ -100,6 +106,9 @@ expect 1 "x['op'] == 'delete' and x['outcome'].startswith('failed: ') and x['who
 expect 2 "x['op'] == 'delete' and x['outcome'] == 'begun' and x['who'] == 'kvm01'"
 expect 1 "x['op'] == 'delete' and x['outcome'] == 'done' and x['who'] == 'kvm01' and x['what']['backups'][0].startswith('web1@2')"
 expect 1 "x['op'] == 'delete' and x['outcome'] == 'done' and x['who'] == '$me' and 'local' in x['from']"
+expect 1 "x['op'] == 'prune' and x['outcome'] == 'begun'"
+expect 1 "x['op'] == 'prune' and x['outcome'] == 'done' and len(x['what']['backups']) == 2 and x['what']['backups'][0].startswith('web4@2')"
+expect 1 "x['op'] == 'protect' and x['outcome'] == 'done' and x['what']['backup'].startswith('web4@2')"
 expect 0 "'dry_run' in str(x)"
 expect 2 "x['op'] == 'gc'"
 expect 1 "x['op'] == 'scrub' and x['what']['action'] == 'pause'"
