@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -389,6 +390,44 @@ locks_that_ended_are_forgotten(void **state)
 	buf_fini(&text);
 }
 
+static pthread_barrier_t line;
+static int protected_rc;
+
+static void *
+protect_it(void *arg)
+{
+	struct err why;
+
+	pthread_barrier_wait(&line);
+	protected_rc = guard_protect(guard, arg, true, "", "ann", &why);
+	return NULL;
+}
+
+static void
+nobody_is_told_that_what_goes_just_then_is_protected(void **state)
+{
+	enum { ROUNDS = 100 };
+
+	(void)state;
+	pthread_barrier_init(&line, NULL, 2);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct manifest x;
+		pthread_t t;
+		int rc;
+
+		add(&x, 10 + i, false);
+		assert_int_equal(pthread_create(&t, NULL, protect_it, &x), 0);
+		pthread_barrier_wait(&line);
+		rc = hide(&x);
+		pthread_join(t, NULL);
+		if (rc == 0)
+			assert_int_equal(protected_rc, ERR_NOENT);
+		else
+			assert_int_equal(protected_rc, 0);
+	}
+	pthread_barrier_destroy(&line);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -411,6 +450,7 @@ main(void)
 		    mended_what_can_be_read_is_as_before_and_the_rest_is_protected),
 		TEST(a_mark_that_cannot_be_written_is_not_told),
 		TEST(locks_that_ended_are_forgotten),
+		TEST(nobody_is_told_that_what_goes_just_then_is_protected),
 	};
 	int rc;
 
