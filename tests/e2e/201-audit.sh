@@ -62,7 +62,7 @@ console delete --dry-run web1@latest >"$dir/out" || fail "dry run"
 agent kvm01 delete web1@latest >"$dir/out" || fail "delete"
 backup kvm01 web1 --disk "vda=$dir/d0"
 console delete web1@latest >"$dir/out" || fail "delete"
-for i in 1 2 3; do
+for _ in 1 2 3; do
 	backup kvm01 web4 --disk "vda=$dir/d0"
 done
 console prune web4 --keep-last 1 --dry-run >"$dir/out" 2>&1 || fail "$(cat "$dir/out")"
