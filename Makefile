@@ -40,7 +40,7 @@ Q := $(if $(V),,@)
 
 # What Debian 12 calls all that is needed; `make deps` installs what is missing.
 DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
-	zlib1g-dev libjansson-dev libnbd-dev libvirt-dev libxml2-dev
+	zlib1g-dev libjansson-dev libinih-dev libnbd-dev libvirt-dev libxml2-dev
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
 	zstd spin
@@ -62,12 +62,13 @@ override CFLAGS += -std=c11 -fPIC -fstack-protector-strong -pthread \
 	$(WARN) $(SANFLAGS)
 # As needed: a host of VMs has no use for the daemon's libraries.
 override LDFLAGS += -Wl,--as-needed
-LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -lnbd -lvirt \
+LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -linih -lnbd -lvirt \
 	-lvirt-qemu -lxml2 -lm -pthread
 
 PROTO_SRC := $(wildcard proto/*.c proto/*/*.c)
 REPO_SRC := $(filter-out repo/daemon.c,$(wildcard repo/*.c)) \
-	$(wildcard repo/store/*.c repo/reclaim/*.c repo/catalog/*.c repo/serve/*.c)
+	$(wildcard repo/store/*.c repo/reclaim/*.c repo/catalog/*.c repo/serve/*.c) \
+	$(wildcard repo/settings/*.c repo/audit/*.c repo/retain/*.c)
 CONSOLE_SRC := $(wildcard repo/console/*.c)
 AGENT_SRC := $(filter-out agent/agent.c agent/cmd_%.c,$(wildcard agent/*.c)) \
 	$(wildcard agent/*/*.c)
@@ -75,17 +76,20 @@ AGENT_CMD_SRC := agent/agent.c $(wildcard agent/cmd_*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 FIXTURE_SRC := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
 E2E_SRC := $(wildcard tests/e2e/*.c)
+CLOCK_SRC := $(wildcard tests/e2e/clock/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 CRASH_SRC := $(wildcard tests/crash/*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 ALL_SRC := $(PROTO_SRC) $(REPO_SRC) repo/daemon.c $(CONSOLE_SRC) \
 	$(AGENT_SRC) $(AGENT_CMD_SRC) $(UNIT_SRC) $(FIXTURE_SRC) $(E2E_SRC) \
+	$(CLOCK_SRC) \
 	$(FUZZ_SRC) $(BENCH_SRC)
 
 objs = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(B)/backstayd $(B)/backstay $(B)/backstay-agent
 UNITS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
-E2E_PROGRAMS := $(patsubst tests/e2e/%.c,$(B)/%,$(E2E_SRC))
+E2E_PROGRAMS := $(patsubst tests/e2e/%.c,$(B)/%,$(E2E_SRC)) \
+	$(B)/backstayd-clock
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
 # Calls itself with as many jobs as there are processors, unless told how many.
 SELF = $(Q)+$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
@@ -133,8 +137,12 @@ $(B)/backstay-agent: $(call objs,$(AGENT_CMD_SRC)) $(B)/libagent.a \
 TEST_LIBS := $(B)/libfixture.a $(B)/libagent.a $(B)/librepo.a $(B)/libproto.a
 $(UNITS): $(B)/unit/%: $(B)/tests/unit/%.o $(TEST_LIBS)
 	$(call link,-lcmocka)
-$(E2E_PROGRAMS): $(B)/%: $(B)/tests/e2e/%.o $(TEST_LIBS)
+$(filter-out %-clock,$(E2E_PROGRAMS)): $(B)/%: $(B)/tests/e2e/%.o $(TEST_LIBS)
 	$(call link)
+# The daemon, with clocks that a test sets.
+$(B)/backstayd-clock: $(B)/repo/daemon.o $(B)/tests/e2e/clock/clock.o \
+		$(B)/librepo.a $(B)/libproto.a
+	$(call link,-Wl$(comma)--wrap=time$(comma)--wrap=clock_gettime)
 $(FUZZERS): $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(TEST_LIBS)
 	$(call link,-fsanitize=fuzzer)
 # Programs of tests/crash, with FAULT=1: each of the two has the rest.

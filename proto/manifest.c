@@ -76,6 +76,12 @@ get_time(const json_t *j, const char *key, uint64_t *out, struct err *e)
 	return 0;
 }
 
+static int
+opt_time(const json_t *j, const char *key, uint64_t *out, struct err *e)
+{
+	return json_object_get(j, key) != NULL ? get_time(j, key, out, e) : 0;
+}
+
 static void
 set_time(json_t *j, const char *key, uint64_t seconds)
 {
@@ -234,6 +240,10 @@ manifest_from_json(const json_t *j, struct manifest *m, struct err *e)
 		rc = get_u32(j, "chunk_size", &m->chunk_size, e);
 	if (rc == 0)
 		rc = get_u32(j, "domain", &m->domain, e);
+	if (rc == 0)
+		rc = opt_time(j, "repo_time", &m->repo_time, e);
+	if (rc == 0)
+		rc = opt_time(j, "locked_until", &m->locked_until, e);
 	if (rc == 0 && json_object_get(j, "checkpoint") != NULL)
 		rc = get_text(j, "checkpoint", word_ok, m->checkpoint,
 		    sizeof(m->checkpoint), e);
@@ -266,6 +276,10 @@ manifest_to_json(const struct manifest *m)
 	json_set_u64(j, "seq", m->seq);
 	set_time(j, "time", m->time);
 	set_time(j, "agent_time", m->agent_time);
+	if (m->repo_time != 0)
+		set_time(j, "repo_time", m->repo_time);
+	if (m->locked_until != 0)
+		set_time(j, "locked_until", m->locked_until);
 	json_set_str(j, "host", m->host);
 	json_set_str(j, "consistency", m->consistency);
 	if (m->checkpoint[0] != 0)
@@ -314,6 +328,12 @@ manifest_volume_find(const struct manifest *m, const char *name)
 		if (strcmp(m->volume[i].name, name) == 0)
 			return (int)i;
 	return -1;
+}
+
+uint64_t
+manifest_age_from(const struct manifest *m)
+{
+	return m->repo_time != 0 ? m->repo_time : m->time;
 }
 
 char *

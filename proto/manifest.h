@@ -39,9 +39,12 @@ struct manifest_stats {
 struct manifest {
 	uint8_t id[BACKUP_ID_LEN]; /* random: what a tombstone names */
 	char vm[VM_NAME_MAX + 1];
-	uint64_t seq;        /* the daemon's; orders a VM's backups */
-	uint64_t time;       /* the daemon's, seconds since 1970 */
-	uint64_t agent_time; /* a note */
+	uint64_t seq;          /* the daemon's; orders a VM's backups */
+	uint64_t time;         /* the daemon's, seconds since 1970 */
+	uint64_t agent_time;   /* a note */
+	uint64_t repo_time;    /* by which it grows old; 0: as ${time} */
+	uint64_t locked_until; /* by the same time: nobody deletes it before;
+				  0: was never locked */
 	char host[MANIFEST_NOTE_MAX + 1]; /* name of the key that made it */
 	char consistency[16];             /* "offline", "crash", ... */
 	char checkpoint[MANIFEST_CHECKPOINT_MAX + 1]; /* since when the guest
@@ -80,6 +83,9 @@ void manifest_print(const struct manifest *m, struct buf *out);
 
 /** manifest_volume_find(m, name): its number, or -1. */
 int manifest_volume_find(const struct manifest *m, const char *name);
+
+/** manifest_age_from(m): since when it grows old, by the repository's time. */
+uint64_t manifest_age_from(const struct manifest *m);
 
 /** manifest_name(m, out): "VM@TIME"; VM_NAME_MAX + TIME_TEXT_LEN + 2 bytes. */
 char *manifest_name(const struct manifest *m, char *out);

@@ -2,7 +2,6 @@
 /* backstayd: the daemon of one repository, in the foreground. */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,20 +15,21 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/lane_ssh.h"
+#include "repo/serve/audited.h"
 #include "repo/serve/listener.h"
+#include "repo/serve/retain.h"
 #include "repo/serve/tender.h"
+#include "repo/serve/tune.h"
 #include "repo/serve/verify.h"
+#include "repo/settings/settings_options.h"
 #include "repo/store/record.h"
 
 enum {
 	STOP_MS = 9000,    /* of the ten seconds that a stop may take */
 	PARTIAL_MS = 4000, /* for what interrupted backups have stored */
-	KEEP_INCOMPLETE_H = 24,
-	KEEP_INCOMPLETE_MAX_H = 24 * 365,
 	BLOCK_CACHE_MIN = 32 << 20,
 	BLOCK_CACHE_MAX = 1 << 30, /* of its own accord: 400 million chunks */
-	BLOCK_CACHE_SHARE = 16,    /* of the machine's memory */
-	PACK_LIMIT_MIN = 1 << 20
+	BLOCK_CACHE_SHARE = 16     /* of the machine's memory */
 };
 
 static const char usage_text[] =
@@ -37,12 +37,15 @@ static const char usage_text[] =
     "                 [--block-cache SIZE] [--pack-limit SIZE]\n"
     "                 [--live-percent N] [--checkpoint S]\n"
     "                 [--keep-incomplete HOURS] [--scrub-interval DAYS]\n"
-    "                 [--verbose]\n"
+    "                 [--bwlimit RATE] [--verbose]\n"
+    "       backstayd -t REPO\n"
     "       backstayd --help | --version\n"
     "\n"
     "Serves the repository in the folder REPO, which `backstay init` made, in\n"
     "the foreground, until SIGTERM or SIGINT.  Logs to stderr.  SIGHUP reads\n"
-    "REPO/authorized_agents again.\n"
+    "REPO/backstayd.conf and REPO/authorized_agents again.\n"
+    "\n"
+    "The options are keys of REPO/backstayd.conf, too, and win over it.\n"
     "\n"
     "  --listen ADDR:PORT  where agents connect; may be given several times;\n"
     "                      [ADDR]:PORT for IPv6; PORT for every address.\n"
@@ -64,24 +67,13 @@ static const char usage_text[] =
     "                      up again without sending what is stored (24)\n"
     "  --scrub-interval DAYS     all that is stored is read and checked so\n"
     "                      often (30); 0: only when told to\n"
-    "  --verbose           log every lane and chunk\n";
-
-#define PACK_LIMIT_MAX ((uint64_t)2 << 30)
-
-struct settings {
-	const char *dir;
-	const char *index;
-	const char *listen[LISTEN_MAX];
-	unsigned nlisten;
-	bool no_ssh;
-	bool verbose;
-	uint64_t block_cache;
-	uint64_t pack_limit;   /* 0: the store's default */
-	unsigned live_percent; /* 0: the reclaimer's default */
-	unsigned checkpoint_s; /* 0: the store's default */
-	uint64_t keep_incomplete_h;
-	uint64_t scrub_days;
-};
+    "  --clock-jump DAYS   a clock that is further ahead at a start is not\n"
+    "                      believed (30)\n"
+    "  --bwlimit RATE      bytes a second of all agents together; 0: no "
+    "limit\n"
+    "  --verbose           log every lane and chunk\n"
+    "  -t                  check the settings and the keys: \"ok\", or all\n"
+    "                      that is wrong with them\n";
 
 /* All that is opened, in this order. */
 struct daemon {
@@ -94,23 +86,11 @@ struct daemon {
 	struct listener *listener;
 };
 
-enum { SCRUB_INTERVAL_MAX_D = 3650 };
-
 static void
-misuse(const char *what, const char *which)
+misuse(const struct err *e)
 {
-	fprintf(stderr, "backstayd: %s%s\n%s", what, which, usage_text);
+	fprintf(stderr, "backstayd: %s\n%s", e->text, usage_text);
 	exit(2);
-}
-
-static unsigned
-parse_number(const char *s, uint64_t max, const char *what)
-{
-	uint64_t n;
-
-	if (number_parse(s, 1, max, &n) != 0)
-		misuse(what, s);
-	return (unsigned)n;
 }
 
 /* Filled only as far as the index is large. */
@@ -126,91 +106,9 @@ default_block_cache(void)
 }
 
 static uint64_t
-parse_block_cache(const char *s)
+block_cache(const struct settings *s)
 {
-	uint64_t n;
-
-	if (size_parse(s, &n) != 0 || n < BLOCK_CACHE_MIN ||
-	    n > (uint64_t)1 << 40)
-		misuse("--block-cache is 32M to 1T, not ", s);
-	return n;
-}
-
-/* A pack's offsets have 32 bits, and it holds more than a chunk. */
-static uint64_t
-parse_pack_limit(const char *s)
-{
-	uint64_t n;
-
-	if (size_parse(s, &n) != 0 || n < PACK_LIMIT_MIN || n > PACK_LIMIT_MAX)
-		misuse("--pack-limit is 1M to 2G, not ", s);
-	return n;
-}
-
-static void
-parse_args(int argc, char **argv, struct settings *s)
-{
-	static const struct option options[] = { { "listen", required_argument,
-						     NULL, 'l' },
-		{ "no-ssh", no_argument, NULL, 'n' },
-		{ "index", required_argument, NULL, 'i' },
-		{ "block-cache", required_argument, NULL, 'b' },
-		{ "pack-limit", required_argument, NULL, 'p' },
-		{ "live-percent", required_argument, NULL, 'L' },
-		{ "checkpoint", required_argument, NULL, 'c' },
-		{ "keep-incomplete", required_argument, NULL, 'k' },
-		{ "scrub-interval", required_argument, NULL, 's' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 } };
-	int c;
-
-	while ((c = getopt_long(argc, argv, "vh", options, NULL)) != -1) {
-		switch (c) {
-		case 'l':
-			if (s->nlisten == LISTEN_MAX)
-				misuse("too many --listen", "");
-			s->listen[s->nlisten++] = optarg;
-			break;
-		case 'n': s->no_ssh = true; break;
-		case 'i': s->index = optarg; break;
-		case 'b': s->block_cache = parse_block_cache(optarg); break;
-		case 'p': s->pack_limit = parse_pack_limit(optarg); break;
-		case 'L':
-			s->live_percent = parse_number(
-			    optarg, 95, "--live-percent is 1 to 95, not ");
-			break;
-		case 'c':
-			s->checkpoint_s = parse_number(
-			    optarg, 86400, "--checkpoint is 1 to 86400, not ");
-			break;
-		case 'k':
-			if (number_parse(optarg, 0, KEEP_INCOMPLETE_MAX_H,
-				&s->keep_incomplete_h) != 0)
-				misuse("--keep-incomplete is a number of "
-				       "hours, not ",
-				    optarg);
-			break;
-		case 'v': s->verbose = true; break;
-		case 'h': fputs(usage_text, stdout); exit(0);
-		case 'V': puts(SERVE_PROGRAM " " SERVE_VERSION); exit(0);
-		case 's':
-			if (number_parse(optarg, 0, SCRUB_INTERVAL_MAX_D,
-				&s->scrub_days) != 0)
-				misuse("--scrub-interval is a number of "
-				       "days, not ",
-				    optarg);
-			break;
-		default: misuse("see the options below", "");
-		}
-	}
-	if (optind + 1 != argc)
-		misuse(optind == argc ? "which repository?"
-				      : "one repository, not also ",
-		    optind == argc ? "" : argv[optind + 1]);
-	if (s->no_ssh && s->nlisten > 0)
-		misuse("--no-ssh and --listen exclude each other", "");
-	s->dir = argv[optind];
+	return s->block_cache != 0 ? s->block_cache : default_block_cache();
 }
 
 static void
@@ -302,22 +200,24 @@ scrub_key(void *arg, uint32_t domain, uint8_t key[HASH_KEY_LEN], bool *keyed)
 }
 
 static int
-daemon_open(struct daemon *d, const struct settings *s, struct err *e)
+daemon_open(
+    struct daemon *d, const char *dir, const struct settings *s, struct err *e)
 {
 	struct store_options so = { .index = s->index,
-		.block_cache = s->block_cache,
+		.block_cache = block_cache(s),
 		.data_limit = s->pack_limit,
-		.checkpoint_ms = s->checkpoint_s * 1000 };
-	struct reclaim_options ro = { .live_percent = s->live_percent };
+		.checkpoint_ms = (unsigned)s->checkpoint * 1000 };
+	struct reclaim_options ro = { .live_percent =
+					  (unsigned)s->live_percent };
 	struct store_format f;
 	int rc;
 
-	rc = store_format_read(s->dir, &f, e);
+	rc = store_format_read(dir, &f, e);
 	if (rc == 0)
-		rc = open_folders(d, s->dir, e);
+		rc = open_folders(d, dir, e);
 	if (rc != 0)
 		return rc;
-	d->host_key = xasprintf("%s/keys/host_ed25519", s->dir);
+	d->host_key = xasprintf("%s/keys/host_ed25519", dir);
 	rc = read_host_key(d, e);
 	if (rc == 0)
 		rc = keyring_open(d->dirfd, &d->srv.keyring, e);
@@ -326,30 +226,30 @@ daemon_open(struct daemon *d, const struct settings *s, struct err *e)
 		    d->keysfd, f.dedup_namespace, &d->srv.domains, e);
 	if (rc != 0)
 		return rc;
+	d->srv.audit = &d->dirfd;
 	d->srv.catalog = catalog_new();
 	d->srv.locks = locks_new();
 	d->srv.jobs = jobs_new(serve_let_go, &d->srv);
 	d->srv.since = (uint64_t)time(NULL);
-	d->srv.keep_incomplete = s->keep_incomplete_h * 3600;
-	rc = store_open(
-	    s->dir, &so, see_backup, d->srv.catalog, &d->srv.store, e);
+	d->srv.keep_incomplete = s->keep_incomplete;
+	rc = store_open(dir, &so, see_backup, d->srv.catalog, &d->srv.store, e);
 	if (rc != 0)
 		return rc;
+	d->srv.guard = retain_open(&d->srv, d->dirfd, s->clock_jump);
 	rc = reclaimer_start(d->srv.store, &ro, &d->srv.reclaimer);
 	if (rc != 0)
-		return err_set(
-		    e, rc, "%s: the reclaimer could not start", s->dir);
+		return err_set(e, rc, "%s: the reclaimer could not start", dir);
 	rc = scrubber_start(d->srv.store,
-	    &(struct scrub_options){ .interval_s = s->scrub_days * 86400,
+	    &(struct scrub_options){ .interval_s = s->scrub_interval,
 		.key = scrub_key,
 		.arg = d->srv.domains },
 	    &d->srv.scrubber);
 	if (rc != 0)
-		return err_set(e, rc, "%s: scrub could not start", s->dir);
+		return err_set(e, rc, "%s: scrub could not start", dir);
 	d->srv.verifiers = verifiers_new();
 	rc = tender_start(&d->srv, &d->tender);
 	if (rc != 0)
-		err_set(e, rc, "%s: a thread could not start", s->dir);
+		err_set(e, rc, "%s: a thread could not start", dir);
 	return rc;
 }
 
@@ -363,6 +263,7 @@ daemon_close(struct daemon *d)
 	store_close(d->srv.store);
 	jobs_free(d->srv.jobs);
 	locks_free(d->srv.locks);
+	guard_close(d->srv.guard);
 	catalog_free(d->srv.catalog);
 	domains_close(d->srv.domains);
 	keyring_close(d->srv.keyring);
@@ -387,7 +288,7 @@ say_memory(const struct daemon *d, const struct settings *s)
 		 "cache for the index",
 	    size_print(STORE_RANGES + SERVE_LANES_MAX * lane, a),
 	    SERVE_LANES_MAX, size_print(lane, b),
-	    size_print(s->block_cache, c));
+	    size_print(block_cache(s), c));
 }
 
 /* Packs are kept open for reading, and RocksDB has files of its own. */
@@ -403,7 +304,7 @@ raise_limits(void)
 	}
 }
 
-static void
+static const char *
 wait_for_end(struct daemon *d, const sigset_t *set)
 {
 	for (;;) {
@@ -412,11 +313,12 @@ wait_for_end(struct daemon *d, const sigset_t *set)
 		if (sigwait(set, &sig) != 0)
 			continue;
 		if (sig == SIGHUP) {
+			tune_again(&d->srv);
 			listener_reload(d->listener);
 			continue;
 		}
 		log_info("%s: stopping", sig == SIGTERM ? "SIGTERM" : "SIGINT");
-		return;
+		return sig == SIGTERM ? "SIGTERM" : "SIGINT";
 	}
 }
 
@@ -434,57 +336,129 @@ stop(struct daemon *d)
 	_exit(1);
 }
 
+/* What stops a start, without one. */
+static int
+check(const struct settings_options *o)
+{
+	int dirfd = open(o->src.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct keyring *keys = NULL;
+	struct settings *s = NULL;
+	struct buf wrong = { 0 };
+	struct err e = { 0 };
+
+	settings_read(&o->src, &s, &wrong);
+	if (dirfd == -1)
+		buf_printf(&wrong, "%s: %s\n", o->src.dir, strerror(errno));
+	if (dirfd != -1 && keyring_open(dirfd, &keys, &e) != 0)
+		buf_printf(&wrong, "%s/%s\n", o->src.dir, e.text);
+	fputs(wrong.len == 0 ? "ok\n" : buf_cstr(&wrong),
+	    wrong.len == 0 ? stdout : stderr);
+	keyring_close(keys);
+	settings_free(s);
+	if (dirfd != -1)
+		close(dirfd);
+	dirfd = wrong.len > 0;
+	buf_fini(&wrong);
+	return dirfd;
+}
+
+static void
+parse_args(int argc, char **argv, struct settings_options *o)
+{
+	struct err e = { 0 };
+
+	if (settings_options_parse(argc, argv, o, &e) != 0)
+		misuse(&e);
+	if (o->help)
+		fputs(usage_text, stdout);
+	else if (o->version)
+		puts(SERVE_PROGRAM " " SERVE_VERSION);
+	else if (!o->test)
+		return;
+	exit(o->test && !o->help && !o->version ? check(o) : 0);
+}
+
+/* Before any thread, so that only this one sees the signals. */
+static void
+prepare(sigset_t *set)
+{
+	umask(077);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	raise_limits();
+	lane_ssh_init();
+}
+
+static int
+serve(struct daemon *d, const char *dir, const struct settings *s,
+    const sigset_t *set, struct err *e)
+{
+	struct listener_options lo = { .addr = (const char *const *)s->listen,
+		.naddr = s->nlisten,
+		.no_ssh = s->no_ssh,
+		.dir = dir };
+	struct catalog_totals t;
+	const char *why;
+	int rc;
+
+	rc = daemon_open(d, dir, s, e);
+	if (rc != 0)
+		return rc;
+	tune(&d->srv);
+	lo.dirfd = d->dirfd;
+	lo.host_key = d->host_key;
+	/* Before anybody can do anything. */
+	audited_start(&d->srv);
+	rc = listener_start(&d->srv, &lo, &d->listener, e);
+	if (rc != 0) {
+		audited_stop(&d->srv, e->text);
+		return rc;
+	}
+	say_memory(d, s);
+	catalog_totals(d->srv.catalog, &t);
+	log_info("%s: ready: %llu backups of %llu VMs; listening at %s; host "
+		 "key %s",
+	    dir, (unsigned long long)t.nbackups, (unsigned long long)t.nvms,
+	    listener_addresses(d->listener), d->fingerprint);
+	why = wait_for_end(d, set);
+	stop(d);
+	audited_stop(&d->srv, why);
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
-	struct settings s = { .block_cache = default_block_cache(),
-		.keep_incomplete_h = KEEP_INCOMPLETE_H,
-		.scrub_days = SCRUB_INTERVAL_DAYS };
 	struct daemon d = { .dirfd = -1, .keysfd = -1 };
-	struct listener_options lo;
-	struct catalog_totals t;
+	const struct settings *s;
+	struct settings_options o;
+	struct buf wrong = { 0 };
 	struct err e = { 0 };
 	sigset_t set;
 	int rc;
 
-	parse_args(argc, argv, &s);
-	umask(077);
-	if (s.verbose)
+	parse_args(argc, argv, &o);
+	if (settings_open(&o.src, &d.srv.settings, &wrong) != 0) {
+		fputs(buf_cstr(&wrong), stderr);
+		fputs("backstayd: the settings have faults\n", stderr);
+		return 2;
+	}
+	prepare(&set);
+	s = settings_get(d.srv.settings);
+	if (s->verbose)
 		log_set_level(LOG_LEVEL_DEBUG);
-	signal(SIGPIPE, SIG_IGN);
-	/* Before any thread, so that only this one sees them. */
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	raise_limits();
-	lane_ssh_init();
-	rc = daemon_open(&d, &s, &e);
-	if (rc != 0)
-		goto out;
-	lo = (struct listener_options){ .addr = s.listen,
-		.naddr = s.nlisten,
-		.no_ssh = s.no_ssh,
-		.dir = s.dir,
-		.dirfd = d.dirfd,
-		.host_key = d.host_key };
-	rc = listener_start(&d.srv, &lo, &d.listener, &e);
-	if (rc != 0)
-		goto out;
-	say_memory(&d, &s);
-	catalog_totals(d.srv.catalog, &t);
-	log_info("%s: ready: %llu backups of %llu VMs; listening at %s; host "
-		 "key %s",
-	    s.dir, (unsigned long long)t.nbackups, (unsigned long long)t.nvms,
-	    listener_addresses(d.listener), d.fingerprint);
-	wait_for_end(&d, &set);
-	stop(&d);
-out:
+	rc = serve(&d, o.src.dir, s, &set, &e);
 	daemon_close(&d);
+	settings_put(d.srv.settings, s);
+	settings_close(d.srv.settings);
 	if (rc != 0)
 		log_error("%s", e.text[0] != 0 ? e.text : err_name(rc));
 	else
-		log_info("%s: stopped", s.dir);
+		log_info("%s: stopped", o.src.dir);
+	settings_options_fini(&o);
 	return rc != 0;
 }

@@ -9,7 +9,7 @@
 
 #include "proto/base/err.h"
 
-static enum log_level level = LOG_LEVEL_INFO; /* set before threads start */
+static _Atomic enum log_level level = LOG_LEVEL_INFO;
 
 void
 log_set_level(enum log_level l)

@@ -9,7 +9,7 @@ enum log_level {
 	LOG_LEVEL_DEBUG  /* a line a chunk */
 };
 
-/** log_set_level(level): set before threads start; the default is info. */
+/** log_set_level(level): any thread; the default is info. */
 void log_set_level(enum log_level level);
 
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -269,21 +269,35 @@ catalog_find_any(struct catalog *c, const struct backup_ref *ref,
 	return find(c, ref, true, out, e);
 }
 
-int
-catalog_find_id(struct catalog *c, const char *vm,
-    const uint8_t id[BACKUP_ID_LEN], struct manifest *out)
+static int
+look(struct catalog *c, const char *vm, const uint8_t *id, bool any,
+    struct manifest *out)
 {
 	const struct backup *b;
 	int rc = ERR_NOENT;
 
 	pthread_rwlock_rdlock(&c->mu);
 	b = backup_by_id(vm_find(c, vm), id);
-	if (b != NULL && is_shown(b, false)) {
+	if (b != NULL && (any || is_shown(b, false))) {
 		copy_out(b, out);
 		rc = 0;
 	}
 	pthread_rwlock_unlock(&c->mu);
 	return rc;
+}
+
+int
+catalog_find_id(struct catalog *c, const char *vm,
+    const uint8_t id[BACKUP_ID_LEN], struct manifest *out)
+{
+	return look(c, vm, id, false, out);
+}
+
+int
+catalog_look(struct catalog *c, const char *vm, const uint8_t id[BACKUP_ID_LEN],
+    struct manifest *out)
+{
+	return look(c, vm, id, true, out);
 }
 
 int

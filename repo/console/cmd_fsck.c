@@ -5,6 +5,8 @@
 
 #include "proto/base/json.h"
 #include "repo/console/console.h"
+#include "repo/console/noted.h"
+#include "repo/settings/settings.h"
 #include "repo/store/fsck.h"
 
 static void
@@ -62,6 +64,35 @@ print(const struct fsck_report *r, bool json)
 	json_decref(j);
 }
 
+/* As the daemon has it; a fault in its settings is the daemon's to say. */
+static const char *
+index_of(const char *dir, struct settings **s)
+{
+	struct settings_source src = { .dir = dir };
+	struct buf wrong = { 0 };
+	int rc = settings_read(&src, s, &wrong);
+
+	buf_fini(&wrong);
+	return rc == 0 ? (*s)->index : NULL;
+}
+
+static int
+note_rebuild(const char *dir, int rc, struct err *e)
+{
+	char *text = rc != 0 ? xasprintf("failed: %s", e->text) : NULL;
+	struct err why = { 0 };
+
+	/* Why the rebuild failed is more than that nobody noted it. */
+	if (noted(dir, "fsck --rebuild-index", NULL,
+		text != NULL ? text : "done", &why) != 0 &&
+	    rc == 0) {
+		*e = why;
+		rc = why.code;
+	}
+	free(text);
+	return rc;
+}
+
 int
 cmd_fsck(struct console *c, int argc, char **argv)
 {
@@ -76,7 +107,8 @@ cmd_fsck(struct console *c, int argc, char **argv)
 	struct fsck_report r;
 	struct err e = { 0 };
 	bool json = false;
-	int opt;
+	struct settings *s = NULL;
+	int opt, rc;
 
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
@@ -92,7 +124,13 @@ cmd_fsck(struct console *c, int argc, char **argv)
 		return console_misuse(c, "what is \"%s\"?", argv[optind]);
 	if (console_dir(c) == NULL)
 		return EXIT_MISUSE;
-	if (fsck(c->dir, &o, say, NULL, &r, &e) != 0) {
+	if (o.index == NULL)
+		o.index = index_of(c->dir, &s);
+	rc = fsck(c->dir, &o, say, NULL, &r, &e);
+	settings_free(s);
+	if (o.rebuild)
+		rc = note_rebuild(c->dir, rc, &e);
+	if (rc != 0) {
 		console_fail(&e);
 		return e.code == ERR_CORRUPT ? EXIT_DAMAGE : EXIT_FAILED;
 	}

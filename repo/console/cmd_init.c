@@ -13,7 +13,9 @@
 #include "proto/lane_ssh.h"
 #include "proto/name.h"
 #include "repo/console/console.h"
+#include "repo/console/noted.h"
 #include "repo/serve/auth.h"
+#include "repo/settings/settings.h"
 #include "repo/store/store.h"
 
 /* Bytes of index for each chunk, measured. */
@@ -83,6 +85,24 @@ make_keys(const char *dir, char **fingerprint, struct err *e)
 	if (rc != 0)
 		err_set(e, rc, "%s/" AUTH_FILE ": cannot be made", dir);
 out:
+	close(dirfd);
+	return rc;
+}
+
+static int
+make_settings(const char *dir, struct err *e)
+{
+	struct buf text = { 0 };
+	int dirfd, rc;
+
+	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd == -1)
+		return say_sys(dir, SETTINGS_FILE, e);
+	settings_sample(&text);
+	rc = file_replace(dirfd, SETTINGS_FILE, text.data, text.len, 0600);
+	if (rc != 0)
+		err_set(e, rc, "%s/" SETTINGS_FILE ": cannot be made", dir);
+	buf_fini(&text);
 	close(dirfd);
 	return rc;
 }
@@ -159,6 +179,10 @@ cmd_init(struct console *c, int argc, char **argv)
 	rc = store_init(dir, (uint32_t)chunk_size, by_namespace, &e);
 	if (rc == 0) {
 		rc = make_keys(dir, &fingerprint, &e);
+		if (rc == 0)
+			rc = make_settings(dir, &e);
+		if (rc == 0)
+			rc = noted(dir, "init", NULL, "done", &e);
 		if (rc != 0)
 			err_prefix(&e,
 			    "%s is not complete; remove it and start over",

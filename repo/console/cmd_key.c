@@ -13,6 +13,7 @@
 #include "proto/base/json.h"
 #include "proto/lane_ssh.h"
 #include "repo/console/console.h"
+#include "repo/console/noted.h"
 #include "repo/console/table.h"
 #include "repo/serve/auth.h"
 
@@ -230,6 +231,28 @@ take_option(const struct console *c, int o, struct auth_key *k)
 	}
 }
 
+static json_t *
+key_to_json(const struct auth_key *k, const char *fingerprint)
+{
+	json_t *o = json_object(), *roles = json_array(), *vms = json_array();
+
+	json_set_str(o, "name", k->name);
+	json_set_str(o, "type", k->type);
+	json_set_str(o, "fingerprint", fingerprint);
+	for (unsigned r = ROLE_BACKUP; r <= ROLE_ADMIN; r <<= 1)
+		if (k->roles & r)
+			json_array_append_new(
+			    roles, json_string(auth_role_name(r)));
+	for (unsigned i = 0; i < k->npatterns; i++)
+		json_array_append_new(vms, json_string(k->pattern[i]));
+	json_object_set_new(o, "roles", roles);
+	json_object_set_new(o, "vm", vms);
+	json_set_u64(o, "bwlimit", k->bwlimit);
+	json_set_u64(o, "lanes", k->lanes);
+	json_set_u64(o, "jobs", k->jobs);
+	return o;
+}
+
 static int
 key_add(struct console *c, int argc, char **argv)
 {
@@ -273,7 +296,9 @@ key_add(struct console *c, int argc, char **argv)
 	if (k.roles == 0)
 		k.roles = ROLE_BACKUP | ROLE_RESTORE;
 	if (read_key(argv[optind + 1], &k, &fingerprint, &e) != 0 ||
-	    append_key(c->dir, &k, &e) != 0)
+	    append_key(c->dir, &k, &e) != 0 ||
+	    noted(c->dir, "key add", key_to_json(&k, fingerprint), "done",
+		&e) != 0)
 		status = console_fail(&e);
 	else
 		printf("%s: added %s\n", k.name, fingerprint);
@@ -305,28 +330,6 @@ roles_text(const struct auth_key *k, struct buf *out)
 		if (k->roles & r)
 			buf_printf(out, "%s%s", out->len > 0 ? "," : "",
 			    auth_role_name(r));
-}
-
-static json_t *
-key_to_json(const struct auth_key *k, const char *fingerprint)
-{
-	json_t *o = json_object(), *roles = json_array(), *vms = json_array();
-
-	json_set_str(o, "name", k->name);
-	json_set_str(o, "type", k->type);
-	json_set_str(o, "fingerprint", fingerprint);
-	for (unsigned r = ROLE_BACKUP; r <= ROLE_ADMIN; r <<= 1)
-		if (k->roles & r)
-			json_array_append_new(
-			    roles, json_string(auth_role_name(r)));
-	for (unsigned i = 0; i < k->npatterns; i++)
-		json_array_append_new(vms, json_string(k->pattern[i]));
-	json_object_set_new(o, "roles", roles);
-	json_object_set_new(o, "vm", vms);
-	json_set_u64(o, "bwlimit", k->bwlimit);
-	json_set_u64(o, "lanes", k->lanes);
-	json_set_u64(o, "jobs", k->jobs);
-	return o;
 }
 
 static void
@@ -401,6 +404,8 @@ static int
 key_remove(struct console *c, int argc, char **argv)
 {
 	const struct auth_key *k;
+	char *fingerprint;
+	json_t *what;
 	struct buf rest = { 0 };
 	struct err e = { 0 };
 	struct file f;
@@ -420,7 +425,13 @@ key_remove(struct console *c, int argc, char **argv)
 		    &e, ERR_NOENT, "there is no key called %s", argv[1]);
 	} else {
 		without_line(&f.text, k->line, &rest);
+		what = key_to_json(k, fingerprint = fingerprint_of(k));
 		rc = file_write(&f, &rest, &e);
+		if (rc == 0)
+			rc = noted(c->dir, "key remove", json_incref(what),
+			    "done", &e);
+		json_decref(what);
+		free(fingerprint);
 	}
 	buf_fini(&rest);
 	file_close(&f);

@@ -42,11 +42,21 @@ fetch(struct console *c, const char *vm, bool incomplete, json_t **out,
 	return 0;
 }
 
+static const char *
+kept(const json_t *b)
+{
+	bool locked = json_object_get(b, "locked_until") != NULL;
+
+	if (json_object_get(b, "protected") != NULL)
+		return locked ? "protected, locked" : "protected";
+	return locked ? "locked" : "";
+}
+
 static void
 print(const json_t *all)
 {
 	struct table *t =
-	    table_new("VM,TIME,>SIZE,>READ,>STORED,CONSISTENCY,HOST");
+	    table_new("VM,TIME,>SIZE,>READ,>STORED,CONSISTENCY,HOST,KEPT");
 	const json_t *b, *stats;
 	size_t i;
 
@@ -60,6 +70,7 @@ print(const json_t *all)
 		table_size(t, answer_u64(stats, "stored"));
 		table_text(t, answer_str(b, "consistency"));
 		table_text(t, answer_str(b, "host"));
+		table_text(t, kept(b));
 	}
 	table_print(t);
 }

@@ -20,7 +20,22 @@ line(const char *what, uint64_t bytes)
 }
 
 static void
-print(const struct manifest *m)
+print_kept(const json_t *answer)
+{
+	const json_t *p = json_object_get(answer, "protected");
+	const char *until = answer_str(answer, "locked_until");
+
+	if (p != NULL)
+		printf("protected    by %s since %s: %s\n",
+		    *answer_str(p, "by") != 0 ? answer_str(p, "by") : "?",
+		    *answer_str(p, "at") != 0 ? answer_str(p, "at") : "?",
+		    answer_str(p, "note"));
+	if (*until != 0)
+		printf("locked       until %s\n", until);
+}
+
+static void
+print(const struct manifest *m, const json_t *answer)
 {
 	char name[VM_NAME_MAX + TIME_TEXT_LEN + 2], when[TIME_TEXT_LEN + 1];
 	char id[2 * BACKUP_ID_LEN + 1];
@@ -37,6 +52,7 @@ print(const struct manifest *m)
 	    m->has_parent ? hex(m->parent, sizeof(m->parent), id) : "none");
 	if (m->checkpoint[0] != 0)
 		printf("checkpoint   %s\n", m->checkpoint);
+	print_kept(answer);
 	printf("duration     %" PRIu64 ".%01" PRIu64 " s\n\n",
 	    m->stats.duration_ms / 1000, m->stats.duration_ms % 1000 / 100);
 	for (unsigned i = 0; i < m->nvolumes; i++) {
@@ -102,9 +118,14 @@ cmd_show(struct console *c, int argc, char **argv)
 	if (rc == 0 && json) {
 		json_object_set(
 		    j, "definition", json_object_get(answer, "definition"));
+		json_object_set(
+		    j, "protected", json_object_get(answer, "protected"));
+		if (json_object_get(answer, "locked_until") != NULL)
+			json_object_set(j, "locked_until",
+			    json_object_get(answer, "locked_until"));
 		console_print_json(j);
 	} else if (rc == 0) {
-		print(&m);
+		print(&m, answer);
 		print_definition(answer);
 	}
 	json_decref(answer);

@@ -28,6 +28,25 @@ ratio(const json_t *a, const char *of, const char *to, char out[32])
 	return out;
 }
 
+/* Where it is as it should be there is nothing to read. */
+static void
+print_retention(const json_t *r)
+{
+	int64_t ahead = json_integer_value(json_object_get(r, "clock_ahead"));
+
+	if (json_is_true(json_object_get(r, "clock_off")))
+		printf("clock       %" PRId64 " days %s repository time, %s: "
+		       "backups grow old by\n"
+		       "            the latter; see TIME in backstayd(8)\n",
+		    (ahead < 0 ? -ahead : ahead) / 86400,
+		    ahead < 0 ? "behind" : "ahead of", answer_str(r, "time"));
+	if (*answer_str(r, "doubt") != 0)
+		printf("protected   all backups: what people protected is not "
+		       "known: %s;\n"
+		       "            `backstay protect --mend`\n",
+		    answer_str(r, "doubt"));
+}
+
 static void
 print(const json_t *a)
 {
@@ -58,6 +77,7 @@ print(const json_t *a)
 	    size_print(answer_u64(a, "chunk_size"), text));
 	printf("%-12s%12s\n\n", "shared by", answer_str(a, "dedup"));
 	console_print_reclaim(json_object_get(a, "reclaim"));
+	print_retention(json_object_get(a, "retention"));
 	damage_print(json_object_get(a, "damage"));
 }
 

@@ -34,6 +34,7 @@ struct console {
 
 /* The commands, one a file. */
 int cmd_init(struct console *c, int argc, char **argv);
+int cmd_audit(struct console *c, int argc, char **argv);
 int cmd_key(struct console *c, int argc, char **argv);
 int cmd_list(struct console *c, int argc, char **argv);
 int cmd_show(struct console *c, int argc, char **argv);
@@ -44,6 +45,10 @@ int cmd_fsck(struct console *c, int argc, char **argv);
 int cmd_verify(struct console *c, int argc, char **argv);
 int cmd_scrub(struct console *c, int argc, char **argv);
 int cmd_delete(struct console *c, int argc, char **argv);
+int cmd_prune(struct console *c, int argc, char **argv);
+int cmd_protect(struct console *c, int argc, char **argv);
+int cmd_unprotect(struct console *c, int argc, char **argv);
+int cmd_lock(struct console *c, int argc, char **argv);
 int cmd_gc(struct console *c, int argc, char **argv);
 int cmd_hold(struct console *c, int argc, char **argv);
 

@@ -73,6 +73,48 @@ static const struct command commands[] = {
 	    "  --wait[=S]      while one of them is being restored; else for\n"
 	    "                  ever\n",
 	    cmd_delete },
+	{ "prune",
+	    "[VM|PATTERN] [--keep-last N] [--keep-hourly N] [--keep-daily N]\n"
+	    "           [--keep-weekly N] [--keep-monthly N] [--keep-yearly "
+	    "N]\n"
+	    "           [--keep-within TIME] [--min-age TIME] [--dry-run] "
+	    "[--force]\n"
+	    "           [--wait[=SECONDS]] [--json]",
+	    "delete the backups that no rule keeps",
+	    "By the rules of the settings, or by those that are said here.\n"
+	    "\n"
+	    "  --keep-last N       the newest N\n"
+	    "  --keep-hourly N     the newest one of each of N hours; -daily, "
+	    "...\n"
+	    "                      likewise; each only looks at what is older "
+	    "than\n"
+	    "                      what those before it keep\n"
+	    "  --keep-within TIME  and all so near to the newest (12h, 7d, "
+	    "...)\n"
+	    "  --min-age TIME      nothing that is younger goes, or counts\n"
+	    "  --dry-run           show what keeps each, and what would be "
+	    "freed\n"
+	    "  --force             also more than half of a VM's backups, and "
+	    "while\n"
+	    "                      the clock is wrong; never what is "
+	    "protected,\n"
+	    "                      locked or too young\n",
+	    cmd_prune },
+	{ "protect", "VM@BACKUP... [--note TEXT] [--json] | --mend",
+	    "keep backups until they are unprotected",
+	    "  --note TEXT     why\n"
+	    "  --mend          what was protected cannot be read any more: "
+	    "protect\n"
+	    "                      all that is there\n",
+	    cmd_protect },
+	{ "unprotect", "VM@BACKUP... [--json]", "end that", NULL,
+	    cmd_unprotect },
+	{ "lock", "VM@BACKUP... --until TIME [--json]",
+	    "let nobody delete backups before a time",
+	    "  --until TIME    such as 2027-01-31 or 2027-01-31T12:00:00Z; it "
+	    "can be\n"
+	    "                      made later, and never be taken back\n",
+	    cmd_lock },
 	{ "gc",
 	    "[pause|resume|status] [--rate RATE] [--wait[=SECONDS]] [--json]",
 	    "give space back now, and see how far that is",
@@ -110,6 +152,22 @@ static const struct command commands[] = {
 	    "\n"
 	    "  --rate RATE     read at most so many bytes a second (50M)\n",
 	    cmd_scrub },
+	{ "audit", "[--since TIME] [--json] | --check [--witness HASH]",
+	    "show who did what, or check that none of it was changed",
+	    "  --since TIME     2026-11-21T19:30:05Z, 2026-11-21, or how long "
+	    "ago:\n"
+	    "                   90s, 30m, 2h, 7d\n"
+	    "  --check          check the chain of hashes: says which line "
+	    "was\n"
+	    "                   changed, or where some are missing\n"
+	    "  --witness HASH   some line must have that hash, which you "
+	    "noted\n"
+	    "                   elsewhere: each start of the daemon logs one\n"
+	    "\n"
+	    "Reads REPO/audit.log; no daemon is needed.  Ends with 3 where it "
+	    "is\n"
+	    "not sound.\n",
+	    cmd_audit },
 	{ "fsck", "[--rebuild-index] [--data] [--index DIR] [--json]",
 	    "check packs and index against each other",
 	    "The daemon must not run.  Counts every reference anew, from the\n"
@@ -134,7 +192,7 @@ print_usage(FILE *f)
 	      "\n",
 	    f);
 	for (unsigned i = 0; i < NCOMMANDS; i++)
-		fprintf(f, "  %-8s  %s\n", commands[i].name, commands[i].about);
+		fprintf(f, "  %-9s  %s\n", commands[i].name, commands[i].about);
 }
 
 int

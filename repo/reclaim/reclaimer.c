@@ -24,7 +24,7 @@ enum {
 
 struct reclaimer {
 	struct store *s;
-	unsigned live_percent;
+	atomic_uint live_percent;
 	pthread_t thread;
 	atomic_bool stop_lot; /* end the lot that runs, soon */
 
@@ -282,6 +282,13 @@ reclaimer_rate(struct reclaimer *r, uint64_t rate)
 	r->rate = rate;
 	pthread_cond_broadcast(&r->changed);
 	pthread_mutex_unlock(&r->mu);
+}
+
+void
+reclaimer_live_percent(struct reclaimer *r, unsigned percent)
+{
+	atomic_store(&r->live_percent, percent);
+	reclaimer_wake(r);
 }
 
 uint64_t

@@ -44,6 +44,9 @@ void reclaimer_hold(struct reclaimer *r, uint64_t seconds);
 /** reclaimer_rate(r, bytes_per_s): from now on. */
 void reclaimer_rate(struct reclaimer *r, uint64_t rate);
 
+/** reclaimer_live_percent(r, percent): from the next pass on. */
+void reclaimer_live_percent(struct reclaimer *r, unsigned percent);
+
 /**
  * reclaimer_wait(r, timeout_ms, e): until a pass that began after this call
  * has found no more to do, or so many were made that what was deleted before

@@ -394,6 +394,16 @@ scrubber_rate(struct scrubber *r, uint64_t rate)
 }
 
 void
+scrubber_interval(struct scrubber *r, uint64_t seconds)
+{
+	pthread_mutex_lock(&r->mu);
+	r->o.interval_s = seconds;
+	r->st.interval_s = seconds;
+	pthread_cond_broadcast(&r->changed);
+	pthread_mutex_unlock(&r->mu);
+}
+
+void
 scrubber_status(struct scrubber *r, struct scrub_status *out)
 {
 	pthread_mutex_lock(&r->mu);

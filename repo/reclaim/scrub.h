@@ -51,6 +51,9 @@ void scrubber_pause(struct scrubber *r, bool on);
 /** scrubber_rate(r, bytes_per_s): from now on, until a restart. */
 void scrubber_rate(struct scrubber *r, uint64_t rate);
 
+/** scrubber_interval(r, seconds): from now on; 0: only when told. */
+void scrubber_interval(struct scrubber *r, uint64_t seconds);
+
 struct scrub_status {
 	bool running; /* a pass is under way */
 	bool paused;

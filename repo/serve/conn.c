@@ -20,7 +20,8 @@ struct conn {
 	struct conn *next; /* guarded by all->mu */
 	pthread_t thread;
 	bool local;
-	int fd; /* the thread's */
+	uid_t uid; /* the thread's; of a local one */
+	int fd;    /* the thread's */
 	uint64_t since_ms;
 	int begun; /* a second handle on it, until there is a lane, or -1 */
 	bool cut;  /* guarded by all->mu, with begun and all below */
@@ -117,7 +118,9 @@ static void
 run(struct conn *k, struct lane *lane, const struct auth_key *key)
 {
 	struct conns *c = k->all;
-	struct session s = { .srv = c->srv, .lane = lane, .key = key };
+	struct session s = {
+		.srv = c->srv, .lane = lane, .key = key, .uid = k->uid
+	};
 	struct err refused;
 	bool counted;
 	int rc;
@@ -208,6 +211,7 @@ run_local(struct conn *k)
 		lane_close(lane);
 		return;
 	}
+	k->uid = uid;
 	run(k, lane, keyset_console());
 }
 

@@ -5,9 +5,11 @@
 
 #include "proto/base/json.h"
 #include "proto/base/log.h"
+#include "repo/serve/audited.h"
 #include "repo/serve/partial.h"
 #include "repo/serve/damage.h"
 #include "repo/serve/definition.h"
+#include "repo/serve/retain.h"
 #include "repo/serve/verify.h"
 
 enum {
@@ -191,7 +193,7 @@ op_finish(struct session *s, const json_t *q, json_t *a, struct err *e)
 }
 
 static json_t *
-backup_to_json(const struct manifest *m)
+backup_to_json(struct serve *srv, const struct manifest *m)
 {
 	char when[TIME_TEXT_LEN + 1];
 	json_t *o = json_object();
@@ -204,6 +206,7 @@ backup_to_json(const struct manifest *m)
 	json_set_str(o, "consistency", m->consistency);
 	json_set_u64(o, "size", manifest_size(m));
 	json_object_set_new(o, "stats", manifest_stats_to_json(&m->stats));
+	retain_face(srv, m, o);
 	return o;
 }
 
@@ -266,7 +269,7 @@ op_list(struct session *s, const json_t *q, json_t *a, struct err *e)
 			free(next);
 			break;
 		}
-		json_array_append_new(list, backup_to_json(&m));
+		json_array_append_new(list, backup_to_json(s->srv, &m));
 		told = cur;
 	}
 	return 0;
@@ -296,6 +299,7 @@ op_show(struct session *s, const json_t *q, json_t *a, struct err *e)
 	if (rc != 0)
 		return rc;
 	json_object_set_new(a, "manifest", manifest_to_json(&m));
+	retain_face(s->srv, &m, a);
 	if (!definition)
 		return 0;
 	rc = definition_to_json(s->srv, &m, &j, e);
@@ -342,6 +346,7 @@ op_status(struct session *s, const json_t *q, json_t *a, struct err *e)
 	json_set_u64(a, "incomplete", t.nincomplete);
 	json_object_set_new(a, "reclaim", gc_to_json(s->srv));
 	json_object_set_new(a, "scrub", scrub_to_json(s->srv));
+	json_object_set_new(a, "retention", retain_to_json(s->srv));
 	json_object_set_new(
 	    a, "damage", damage_to_json(s->srv, STATUS_DAMAGE_MS));
 	json_set_u64(a, "avail", json_bound(st.avail));
@@ -379,6 +384,9 @@ static const struct op {
 	{ "status", ROLE_ADMIN, op_status },
 	{ "jobs", ROLE_ADMIN, op_jobs },
 	{ "delete", ROLE_DELETE, delete_backups },
+	{ "prune", ROLE_DELETE, prune_call },
+	{ "protect", ROLE_ADMIN, protect_call },
+	{ "lock", ROLE_ADMIN, lock_call },
 	{ "gc", ROLE_ADMIN, gc_call },
 	{ "verify", ROLE_ADMIN, verify_call },
 	{ "verified", ROLE_ADMIN, verified_call },
@@ -428,9 +436,11 @@ run_op(struct session *s, const json_t *q, json_t *a, struct err *e)
 	if (op == NULL)
 		return err_set(e, ERR_UNSUP,
 		    "\"%.60s\" is no operation of this daemon", name);
-	if (op->roles != 0 && !auth_may(s->key, op->roles))
-		return refuse(s, op, e);
-	return op->run(s, q, a, e);
+	if (op->roles == 0 || auth_may(s->key, op->roles))
+		return audited_run(s, op->name, op->run, q, a, e);
+	rc = refuse(s, op, e);
+	audited_refused(s, op->name, q, e);
+	return rc;
 }
 
 int

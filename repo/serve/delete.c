@@ -7,13 +7,11 @@
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "repo/reclaim/freed.h"
+#include "repo/serve/delete.h"
 #include "repo/serve/leaving.h"
 #include "repo/serve/session.h"
 
-enum {
-	DELETE_MAX = 1000,
-	FREED_MS = 50 /* what a delete may take to say what it frees */
-};
+enum { FREED_MS = 50 /* what a delete may take to say what it frees */ };
 
 struct victims {
 	struct manifest *m; /* by VM and sequence, each once */
@@ -88,13 +86,13 @@ drop(struct session *s, const struct manifest *m, unsigned n, struct err *e)
 
 	leaving_init(&l, s->srv, m->vm);
 	for (unsigned i = 0; rc == 0 && i < n; i++) {
-		rc = leaving_add(&l, m[i].id);
-		if (rc != 0)
+		rc = leaving_add(&l, m[i].id, e);
+		if (rc == ERR_NOENT)
 			err_set(e, rc, "%s was deleted just now",
 			    manifest_name(&m[i], name));
 	}
 	if (rc == 0) {
-		rc = store_drop(s->srv->store, l.drop, l.n, e);
+		rc = leaving_drop(&l, e);
 		if (rc != 0)
 			session_explain(e, rc, "delete");
 	}
@@ -140,7 +138,7 @@ describe(const struct manifest *m, unsigned n, char *out, size_t len)
 		    out, len, "%s and %u more", manifest_name(m, name), n - 1);
 }
 
-static int
+int
 delete_of_vm(struct session *s, const struct manifest *m, unsigned n,
     int wait_ms, struct err *e)
 {
@@ -164,6 +162,18 @@ delete_of_vm(struct session *s, const struct manifest *m, unsigned n,
 	job_end(
 	    j, rc == 0 ? JOB_DONE : JOB_FAILED, rc, rc == 0 ? text : e->text);
 	job_detach(j);
+	return rc;
+}
+
+/* Before any of them goes, and for a dry run. */
+static int
+may_all(struct session *s, const struct victims *v, struct err *e)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < v->n; i++)
+		if (!v->m[i].incomplete)
+			rc = guard_check(s->srv->guard, &v->m[i], e);
 	return rc;
 }
 
@@ -208,6 +218,8 @@ delete_backups(struct session *s, const json_t *q, json_t *a, struct err *e)
 		rc = json_opt_bool(q, "dry_run", &dry_run, e);
 	if (rc == 0)
 		rc = resolve_all(s, q, &v, e);
+	if (rc == 0)
+		rc = may_all(s, &v, e);
 	if (rc != 0)
 		goto out;
 	/* To say it exactly may cost a walk; to delete may not. */

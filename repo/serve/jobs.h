@@ -73,6 +73,7 @@ struct job {
 	struct store_session *session;
 	struct lock *lock[2];
 	struct usage *usage;
+	uint64_t audit;      /* number of its line in the audit log, or 0 */
 	struct plans *plans; /* of a restore's lanes; freed with the job */
 	/* The control lane's, then whoever lets go: */
 	bool has_partial; /* its last incomplete manifest */

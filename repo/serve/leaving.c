@@ -14,12 +14,12 @@ leaving_init(struct leaving *l, struct serve *srv, const char *vm)
 }
 
 int
-leaving_add(struct leaving *l, const uint8_t id[BACKUP_ID_LEN])
+leaving_add(struct leaving *l, const uint8_t id[BACKUP_ID_LEN], struct err *e)
 {
 	struct store_drop d = { .held = false };
 	int rc;
 
-	rc = catalog_hide(l->srv->catalog, l->vm, id, &d.held);
+	rc = guard_hide(l->srv->guard, l->vm, id, &d.held, e);
 	if (rc != 0)
 		return rc;
 	memcpy(d.id, id, sizeof(d.id));
@@ -38,7 +38,13 @@ leaving_incomplete(struct leaving *l, uint64_t before)
 	while (catalog_next(l->srv->catalog, &cur, &m) == 0 &&
 	    strcmp(m.vm, l->vm) == 0)
 		if (m.time < before)
-			leaving_add(l, m.id);
+			leaving_add(l, m.id, NULL);
+}
+
+int
+leaving_drop(struct leaving *l, struct err *e)
+{
+	return store_drop(l->srv->store, l->drop, l->n, e);
 }
 
 /* The second half of a drop of what was held. */

@@ -18,6 +18,7 @@
 #include "proto/lane_ssh.h"
 #include "proto/lane_unix.h"
 #include "repo/serve/address.h"
+#include "repo/serve/audited.h"
 #include "repo/serve/conn.h"
 
 enum {
@@ -59,8 +60,15 @@ wake(struct listener *l)
 static void
 look_at_keys(struct listener *l)
 {
-	if (keyring_refresh(l->srv->keyring))
+	struct keyset *old = keyring_get(l->srv->keyring), *now;
+
+	if (keyring_refresh(l->srv->keyring)) {
 		conns_cut_changed(&l->conns);
+		now = keyring_get(l->srv->keyring);
+		audited_keys(l->srv, keyset_auth(old), keyset_auth(now));
+		keyset_put(now);
+	}
+	keyset_put(old);
 }
 
 /* A peer that vanished without a word is noticed within two minutes. */

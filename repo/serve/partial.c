@@ -29,7 +29,7 @@ publish(
 	/* Somebody may have deleted it: that harms nobody, since until the next
 	 * one the session's start protects what it held. */
 	if (j->has_partial)
-		leaving_add(&l, j->partial);
+		leaving_add(&l, j->partial, NULL);
 	rc = store_checkpoint(j->session, tools, &m, l.drop, l.n, e);
 	leaving_end(&l, rc == 0);
 	if (rc != 0)
@@ -98,7 +98,7 @@ expire_of_vm(struct serve *srv, const char *vm, uint64_t before)
 	leaving_incomplete(&l, before);
 	if (l.n == 0)
 		return;
-	rc = store_drop(srv->store, l.drop, l.n, &e);
+	rc = leaving_drop(&l, &e);
 	if (rc == 0)
 		log_info("%s: %u interrupted backups were not taken up again "
 			 "in time, and are forgotten",
@@ -116,12 +116,13 @@ partial_expire(struct serve *srv)
 {
 	struct catalog_cursor cur = { .incomplete = true };
 	uint64_t now = (uint64_t)time(NULL), before = 0;
+	uint64_t keep = atomic_load(&srv->keep_incomplete);
 	struct manifest m;
 
-	if (srv->keep_incomplete == 0)
+	if (keep == 0)
 		before = UINT64_MAX; /* a time may lie a little ahead */
-	else if (now > srv->keep_incomplete)
-		before = now - srv->keep_incomplete;
+	else if (now > keep)
+		before = now - keep;
 	while (catalog_next(srv->catalog, &cur, &m) == 0) {
 		expire_of_vm(srv, m.vm, before);
 		cur.seq = UINT64_MAX;

@@ -12,8 +12,10 @@
 #include "repo/catalog/locks.h"
 #include "repo/reclaim/reclaimer.h"
 #include "repo/reclaim/scrub.h"
+#include "repo/retain/guard.h"
 #include "repo/serve/jobs.h"
 #include "repo/serve/keyring.h"
+#include "repo/settings/settings.h"
 #include "repo/store/store.h"
 
 enum {
@@ -41,10 +43,16 @@ struct serve {
 	struct reclaimer *reclaimer;
 	struct scrubber *scrubber;
 	struct verifiers *verifiers;
-	uint64_t since;            /* seconds since 1970 */
-	uint64_t keep_incomplete;  /* seconds */
-	_Atomic uint64_t drop_ms;  /* now_ms() of the last delete */
-	_Atomic uint64_t until_ms; /* a stop leaves time until then */
+	struct guard *guard;
+	struct settings_now *settings;
+	const int *audit; /* the repository's folder; NULL: nothing is noted */
+	uint64_t since;   /* seconds since 1970 */
+	_Atomic uint64_t keep_incomplete; /* seconds */
+	_Atomic uint64_t drop_ms;         /* now_ms() of the last delete */
+	_Atomic uint64_t until_ms;        /* a stop leaves time until then */
+	/* Calls that were refused in that minute. */
+	_Atomic uint64_t refused_minute;
+	atomic_uint nrefused;
 	atomic_bool stopping;
 };
 

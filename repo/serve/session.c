@@ -7,6 +7,7 @@
 
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "repo/serve/audited.h"
 #include "repo/serve/leaving.h"
 #include "repo/serve/partial.h"
 
@@ -22,6 +23,7 @@ serve_let_go(void *arg, struct job *j)
 {
 	struct serve *srv = arg;
 
+	audited_job_end(srv, j);
 	/* The session first: until then it may still change the store. */
 	if (j->session != NULL) {
 		if (j->face.state == JOB_FAILED)
@@ -144,14 +146,16 @@ say_error(struct session *s, uint32_t request, const struct err *e)
 static void
 keep_rate(struct session *s)
 {
-	uint64_t in, out;
+	uint64_t in, out, paid;
 	unsigned ms;
 
-	if (s->key->bwlimit == 0)
-		return;
 	lane_traffic(s->lane, &in, &out);
-	ms = usage_pay(s->srv->keyring, s->key, s->usage, in + out - s->paid);
+	paid = s->paid;
 	s->paid = in + out;
+	/* A rate that is set while the lane runs counts from then on. */
+	if (!keyring_paced(s->srv->keyring, s->key))
+		return;
+	ms = usage_pay(s->srv->keyring, s->key, s->usage, in + out - paid);
 	while (ms > 0 && !atomic_load(&s->srv->stopping)) {
 		struct timespec t = { .tv_nsec = 1000000L *
 			    (ms < SERVE_TICK_MS ? ms : SERVE_TICK_MS) };

@@ -3,6 +3,8 @@
 #ifndef REPO_SERVE_SESSION_H
 #define REPO_SERVE_SESSION_H
 
+#include <sys/types.h>
+
 #include "proto/lane.h"
 #include "proto/msg.h"
 #include "repo/serve/serve.h"
@@ -13,6 +15,7 @@ struct session {
 	struct lane *lane;
 	const struct auth_key *key;
 	struct usage *usage;
+	uid_t uid;                /* of a console */
 	bool greeted;             /* said hello */
 	bool control;             /* made ${job}, and ends it */
 	struct job *job;          /* or NULL */

@@ -41,9 +41,10 @@ tender_main(void *arg)
 {
 	struct tender *t = arg;
 
-	do
+	do {
 		partial_expire(t->srv);
-	while (rest(t));
+		repotime_tick(guard_time(t->srv->guard));
+	} while (rest(t));
 	return NULL;
 }
 

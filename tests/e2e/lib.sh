@@ -21,6 +21,7 @@ declare -a pids=() mounts=() loops=()
 repo=
 url=
 daemon_pid=
+daemon_program=$BIN/backstayd
 daemon_log=
 daemon_starts=0
 
@@ -130,7 +131,7 @@ start_daemon() {
 	daemon_starts=$((daemon_starts + 1))
 	daemon_log=$dir/daemon.$daemon_starts.log
 	: >"$daemon_log"
-	"$BIN/backstayd" "$repo" --listen "127.0.0.1:$port" "$@" \
+	"$daemon_program" "$repo" --listen "127.0.0.1:$port" "$@" \
 		>"$daemon_log" 2>&1 &
 	daemon_pid=$!
 	pids+=("$daemon_pid")
@@ -347,3 +348,23 @@ same_disk() {
 }
 
 same_bytes() { cmp -s "$1" "$2" || fail "$2 is not $1"; }
+
+# --- time
+
+# use_clock: daemons go by clocks that the test sets, from here on.
+use_clock() {
+	daemon_program=$BIN/backstayd-clock
+	need "$daemon_program"
+	export BACKSTAY_TEST_CLOCK=$dir/clock
+	clock_wall=0 clock_steady=0
+	set_clock 0 0
+}
+
+# set_clock WALL STEADY: seconds by which they are ahead.
+set_clock() {
+	clock_wall=$1 clock_steady=$2
+	echo "$1 $2" >"$dir/clock.new" && mv "$dir/clock.new" "$dir/clock"
+}
+
+# pass SECONDS: both go on.
+pass() { set_clock $((clock_wall + $1)) $((clock_steady + $1)); }

@@ -20,12 +20,17 @@ allowed() {
 	repo/store) echo proto/base proto ;;
 	repo/catalog) echo proto/base proto repo/store ;;
 	repo/reclaim) echo proto/base proto repo/store repo/catalog ;;
-	repo/serve) echo proto/base proto repo/store repo/catalog repo/reclaim ;;
+	repo/settings) echo proto/base proto repo/retain/policy.h ;;
+	repo/audit) echo proto/base proto ;;
+	repo/retain) echo proto/base proto repo/settings repo/catalog ;;
+	repo/serve) echo proto/base proto repo/store repo/catalog repo/reclaim \
+		repo/settings repo/audit repo/retain ;;
 	# The console never runs what serves: only modules without threads.
 	repo/console) echo proto/base proto repo/store repo/catalog \
-		repo/serve/auth.h repo/serve/keyring.h ;;
+		repo/serve/auth.h repo/serve/keyring.h repo/settings \
+		repo/audit repo/retain ;;
 	repo) echo proto/base proto repo/store repo/catalog repo/reclaim \
-		repo/serve ;;
+		repo/serve repo/settings repo/audit repo/retain ;;
 	agent/image) echo proto/base proto ;;
 	agent/qcow2) echo proto/base proto agent/image ;;
 	agent/source) echo proto/base proto agent/image agent/qcow2 ;;
@@ -75,6 +80,7 @@ only() {
 only 'proto/lane_ssh' libssh/
 only 'repo/store/index' rocksdb/
 only 'proto/chunk\.|repo/serve/jobs\.c|repo/catalog/domain\.c' openssl/
+only 'repo/settings/' ini.h
 only 'proto/codec\.|agent/qcow2/inflate\.' zstd
 only 'agent/qcow2/inflate\.' zlib
 only 'agent/source/nbd|agent/source/source_nbd' libnbd
@@ -86,5 +92,10 @@ only 'agent/guest/guest_libvirt|agent/guest/xml|agent/live/live_restore' libxml/
 if list=$(grep -rnE '\bjson_load[a-z]*\(' --include='*.[ch]' proto repo agent |
 	grep -vE '^(proto/base/json|agent/guest/linesock|agent/live/live_restore_args)\.c:'); then
 	complain "$list"$'\n'"  parse by json_parse of proto/base/json.h"
+fi
+# A backup goes by one way only, which asks the guard whether it may.
+if list=$(grep -rnE '\b(catalog_hide|store_drop)\(' --include='*.c' repo |
+	grep -vE '^repo/(serve/leaving|retain/guard|catalog/catalog|store/store_session)\.c:'); then
+	complain "$list"$'\n'"  let backups go by repo/serve/leaving.h"
 fi
 exit $found

@@ -252,10 +252,39 @@ backup_is_named_by_vm_and_time(void **state)
 	    strlen(manifest_name(&m, s)), VM_NAME_MAX + TIME_TEXT_LEN + 1);
 }
 
+static void
+times_of_retention_come_back_and_may_be_absent(void **state)
+{
+	struct buf a = { 0 };
+	json_t *j;
+
+	(void)state;
+	fill();
+	j = manifest_to_json(&m);
+	assert_null(json_object_get(j, "repo_time"));
+	assert_null(json_object_get(j, "locked_until"));
+	json_decref(j);
+	assert_int_equal(manifest_age_from(&m), m.time);
+	m.repo_time = m.time - 1000;
+	m.locked_until = m.time + 86400;
+	manifest_print(&m, &a);
+	assert_int_equal(manifest_parse(a.data, a.len, &again, &e), 0);
+	assert_int_equal(again.repo_time, m.repo_time);
+	assert_int_equal(again.locked_until, m.locked_until);
+	assert_int_equal(manifest_age_from(&again), m.time - 1000);
+	j = manifest_to_json(&m);
+	json_set_str(j, "locked_until", "never");
+	assert_int_equal(manifest_from_json(j, &again, &e), ERR_PROTO);
+	json_decref(j);
+	buf_fini(&a);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+		    times_of_retention_come_back_and_may_be_absent),
 		cmocka_unit_test(manifest_comes_back_byte_by_byte),
 		cmocka_unit_test(manifest_of_the_most_volumes_comes_back),
 		cmocka_unit_test(every_member_but_the_parent_must_be_there),

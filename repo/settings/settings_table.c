@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All keys.  backstayd.conf(5) has each of them, too; a test compares. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "repo/settings/settings_impl.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define DAY ((uint64_t)86400)
+#define IN_DAEMON(field) offsetof(struct settings, field)
+#define IN_VM(field) offsetof(struct retain_policy, field)
+#define COUNT_MAX 100000
+#define COUNT_TAKES "a number from 0 to 100000"
+#define AGE_MAX (100 * 366 * DAY)
+#define AGE_TAKES "a time such as 12h, 7d, 4w or 1y, or 0"
+
+const struct settings_key settings_keys[] = {
+	{ .section = "daemon",
+	    .name = "listen",
+	    .type = SETTING_LISTEN,
+	    .initial = "7722",
+	    .takes = "up to 16 of ADDR:PORT, [ADDR]:PORT or PORT, with blanks "
+		     "between",
+	    .about = "Where agents connect; PORT alone is every address." },
+	{ .section = "daemon",
+	    .name = "no-ssh",
+	    .type = SETTING_FLAG,
+	    .initial = "no",
+	    .off = IN_DAEMON(no_ssh),
+	    .takes = "yes or no",
+	    .about = "Serve the local socket only." },
+	{ .section = "daemon",
+	    .name = "index",
+	    .type = SETTING_PATH,
+	    .initial = "index",
+	    .off = IN_DAEMON(index),
+	    .takes = "the name of a folder",
+	    .about = "Where the index is, seen from the repository; on an SSD "
+		     "if there will be over 4 TB." },
+	{ .section = "daemon",
+	    .name = "block-cache",
+	    .type = SETTING_AUTO,
+	    .initial = "auto",
+	    .off = IN_DAEMON(block_cache),
+	    .min = 32 * MIB,
+	    .max = MIB << 20,
+	    .takes = "a size from 32M to 1T, or auto",
+	    .about = "Memory for the index.  auto: a sixteenth of the "
+		     "machine's, from 32M to 1G." },
+	{ .section = "daemon",
+	    .name = "pack-limit",
+	    .type = SETTING_AUTO,
+	    .initial = "auto",
+	    .off = IN_DAEMON(pack_limit),
+	    .min = MIB,
+	    .max = 2048 * MIB,
+	    .takes = "a size from 1M to 2G, or auto",
+	    .about = "Bytes that a pack of data is filled up to.  auto: 512M, "
+		     "or 5 % of a small volume." },
+	{ .section = "daemon",
+	    .name = "live-percent",
+	    .type = SETTING_NUMBER,
+	    .initial = "50",
+	    .live = true,
+	    .off = IN_DAEMON(live_percent),
+	    .min = 1,
+	    .max = 95,
+	    .takes = "a number from 1 to 95",
+	    .about = "Packs of which less than that lives are rewritten: more "
+		     "saves space and costs writing." },
+	{ .section = "daemon",
+	    .name = "checkpoint",
+	    .type = SETTING_DURATION,
+	    .initial = "60s",
+	    .off = IN_DAEMON(checkpoint),
+	    .min = 1,
+	    .max = DAY,
+	    .unit = 1,
+	    .takes = "a time from 1s to 1d",
+	    .about = "After so long an interrupted backup does not begin "
+		     "anew." },
+	{ .section = "daemon",
+	    .name = "keep-incomplete",
+	    .type = SETTING_DURATION,
+	    .initial = "24h",
+	    .live = true,
+	    .off = IN_DAEMON(keep_incomplete),
+	    .max = 365 * DAY,
+	    .unit = 3600,
+	    .takes = "a time from 0 to 365d",
+	    .about = "How long an interrupted backup may be taken up again "
+		     "without sending what is stored." },
+	{ .section = "daemon",
+	    .name = "scrub-interval",
+	    .type = SETTING_DURATION,
+	    .initial = "30d",
+	    .live = true,
+	    .off = IN_DAEMON(scrub_interval),
+	    .max = 3650 * DAY,
+	    .unit = (unsigned)DAY,
+	    .takes = "a time from 0 to 3650d",
+	    .about = "All that is stored is read and checked so often.  0: "
+		     "only when told to." },
+	{ .section = "daemon",
+	    .name = "clock-jump",
+	    .type = SETTING_DURATION,
+	    .initial = "30d",
+	    .off = IN_DAEMON(clock_jump),
+	    .max = AGE_MAX,
+	    .unit = (unsigned)DAY,
+	    .takes = "a time from 0 to 36600d",
+	    .about = "A clock that is further ahead at a start than that is "
+		     "not believed: backups do not grow old by it." },
+	{ .section = "daemon",
+	    .name = "bwlimit",
+	    .type = SETTING_SIZE,
+	    .initial = "0",
+	    .live = true,
+	    .off = IN_DAEMON(bwlimit),
+	    .max = MIB << 20,
+	    .takes = "bytes a second such as 200M, or 0",
+	    .about = "Bytes a second of all agents together, both ways.  0: no "
+		     "limit." },
+	{ .section = "daemon",
+	    .name = "verbose",
+	    .type = SETTING_FLAG,
+	    .initial = "no",
+	    .live = true,
+	    .off = IN_DAEMON(verbose),
+	    .takes = "yes or no",
+	    .about = "Log every lane and why it ended." },
+
+	{ .section = "vm",
+	    .name = "keep-last",
+	    .type = SETTING_COUNT,
+	    .initial = "0",
+	    .live = true,
+	    .off = IN_VM(keep_last),
+	    .max = COUNT_MAX,
+	    .set = RETAIN_LAST,
+	    .takes = COUNT_TAKES,
+	    .about = "Keep so many of the newest backups." },
+	{ .section = "vm",
+	    .name = "keep-hourly",
+	    .type = SETTING_COUNT,
+	    .initial = "0",
+	    .live = true,
+	    .off = IN_VM(keep_hourly),
+	    .max = COUNT_MAX,
+	    .set = RETAIN_HOURLY,
+	    .takes = COUNT_TAKES,
+	    .about = "Keep the last backup of each of so many hours." },
+	{ .section = "vm",
+	    .name = "keep-daily",
+	    .type = SETTING_COUNT,
+	    .initial = "0",
+	    .live = true,
+	    .off = IN_VM(keep_daily),
+	    .max = COUNT_MAX,
+	    .set = RETAIN_DAILY,
+	    .takes = COUNT_TAKES,
+	    .about = "Keep the last backup of each of so many days." },
+	{ .section = "vm",
+	    .name = "keep-weekly",
+	    .type = SETTING_COUNT,
+	    .initial = "0",
+	    .live = true,
+	    .off = IN_VM(keep_weekly),
+	    .max = COUNT_MAX,
+	    .set = RETAIN_WEEKLY,
+	    .takes = COUNT_TAKES,
+	    .about = "Keep the last backup of each of so many weeks." },
+	{ .section = "vm",
+	    .name = "keep-monthly",
+	    .type = SETTING_COUNT,
+	    .initial = "0",
+	    .live = true,
+	    .off = IN_VM(keep_monthly),
+	    .max = COUNT_MAX,
+	    .set = RETAIN_MONTHLY,
+	    .takes = COUNT_TAKES,
+	    .about = "Keep the last backup of each of so many months." },
+	{ .section = "vm",
+	    .name = "keep-yearly",
+	    .type = SETTING_COUNT,
+	    .initial = "0",
+	    .live = true,
+	    .off = IN_VM(keep_yearly),
+	    .max = COUNT_MAX,
+	    .set = RETAIN_YEARLY,
+	    .takes = COUNT_TAKES,
+	    .about = "Keep the last backup of each of so many years." },
+	{ .section = "vm",
+	    .name = "keep-within",
+	    .type = SETTING_DURATION,
+	    .initial = "0",
+	    .live = true,
+	    .off = IN_VM(keep_within),
+	    .max = AGE_MAX,
+	    .set = RETAIN_WITHIN,
+	    .takes = AGE_TAKES,
+	    .about = "Keep all backups that are at most so much older than the "
+		     "newest." },
+	{ .section = "vm",
+	    .name = "min-age",
+	    .type = SETTING_DURATION,
+	    .initial = "0",
+	    .live = true,
+	    .off = IN_VM(min_age),
+	    .max = AGE_MAX,
+	    .set = RETAIN_MIN_AGE,
+	    .takes = AGE_TAKES,
+	    .about = "No backup goes that is younger, and none counts for a "
+		     "rule." },
+	{ .section = "vm",
+	    .name = "lock",
+	    .type = SETTING_DURATION,
+	    .initial = "0",
+	    .live = true,
+	    .off = IN_VM(lock),
+	    .max = AGE_MAX,
+	    .set = RETAIN_LOCK,
+	    .takes = AGE_TAKES,
+	    .about = "New backups are locked for so long: nobody may delete "
+		     "them, and nothing shortens that." },
+};
+
+const unsigned settings_nkeys =
+    sizeof(settings_keys) / sizeof(settings_keys[0]);
+
+_Static_assert(
+    sizeof(settings_keys) / sizeof(settings_keys[0]) <= SETTINGS_KEYS_MAX,
+    "struct settings has their texts");
+
+const struct settings_key *
+settings_key_find(const char *section, const char *name)
+{
+	for (unsigned i = 0; i < settings_nkeys; i++)
+		if (strcmp(settings_keys[i].section, section) == 0 &&
+		    strcmp(settings_keys[i].name, name) == 0)
+			return &settings_keys[i];
+	return NULL;
+}
+
+/* Characters to add, to take out or to change: Levenshtein's. */
+static unsigned
+distance(const char *a, const char *b)
+{
+	enum { LEN_MAX = 32 };
+	unsigned row[LEN_MAX + 1];
+	size_t na = strlen(a), nb = strlen(b);
+
+	if (na > LEN_MAX || nb > LEN_MAX)
+		return LEN_MAX;
+	for (unsigned j = 0; j <= nb; j++)
+		row[j] = j;
+	for (unsigned i = 1; i <= na; i++) {
+		unsigned corner = row[0];
+
+		row[0] = i;
+		for (unsigned j = 1; j <= nb; j++) {
+			unsigned least = corner + (a[i - 1] != b[j - 1]);
+
+			corner = row[j];
+			if (row[j] + 1 < least)
+				least = row[j] + 1;
+			if (row[j - 1] + 1 < least)
+				least = row[j - 1] + 1;
+			row[j] = least;
+		}
+	}
+	return row[nb];
+}
+
+const char *
+settings_key_near(const char *section, const char *name)
+{
+	const char *found = NULL;
+	unsigned least = 4;
+
+	for (unsigned i = 0; i < settings_nkeys; i++) {
+		const struct settings_key *k = &settings_keys[i];
+		unsigned d = distance(k->name, name);
+
+		if (strcmp(k->section, section) == 0 && d < least) {
+			least = d;
+			found = k->name;
+		}
+	}
+	return found;
+}
