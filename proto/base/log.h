@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* log: one line a message on stderr.  Never keys, never guest data. */
+/*
+ * log: one line a message on stderr.  Never keys, never guest data.
+ *
+ * A line begins with its level's word.  Where stderr is the journal of systemd
+ * (it is what $JOURNAL_STREAM names when the first line is written), it begins
+ * with the level's priority instead, which the journal takes off and keeps.
+ */
 #ifndef PROTO_BASE_LOG_H
 #define PROTO_BASE_LOG_H
 
