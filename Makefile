@@ -68,7 +68,8 @@ LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -linih -lnbd -lvirt \
 PROTO_SRC := $(wildcard proto/*.c proto/*/*.c)
 REPO_SRC := $(filter-out repo/daemon.c,$(wildcard repo/*.c)) \
 	$(wildcard repo/store/*.c repo/reclaim/*.c repo/catalog/*.c repo/serve/*.c) \
-	$(wildcard repo/settings/*.c repo/audit/*.c repo/retain/*.c)
+	$(wildcard repo/settings/*.c repo/audit/*.c repo/retain/*.c) \
+	$(wildcard repo/notify/*.c)
 CONSOLE_SRC := $(wildcard repo/console/*.c)
 AGENT_SRC := $(filter-out agent/agent.c agent/cmd_%.c,$(wildcard agent/*.c)) \
 	$(wildcard agent/*/*.c)
