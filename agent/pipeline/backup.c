@@ -130,6 +130,9 @@ run(struct backup *b, struct backup_result *out, struct err *e)
 	const struct backup_options *o = b->options;
 	int rc;
 
+	rc = job_tell(&b->job, "reading", e);
+	if (rc != 0)
+		return rc;
 	effort_init(&b->effort, o->compression, b->job.nlanes);
 	for (;;) {
 		rc = job_run(&b->job, o->vm, o->quiet, backup_lane, b, e);
@@ -144,12 +147,17 @@ run(struct backup *b, struct backup_result *out, struct err *e)
 static int
 commit(struct backup *b, struct backup_result *out, struct err *e)
 {
-	json_t *ask = remote_op("commit"), *roots = json_array(), *answer;
+	json_t *ask, *roots, *answer;
 	char text[2 * ID_LEN + 1];
 	const char *name, *id;
 	struct id root;
 	int rc;
 
+	rc = job_tell(&b->job, "committing", e);
+	if (rc != 0)
+		return rc;
+	ask = remote_op("commit");
+	roots = json_array();
 	for (unsigned i = 0; i < b->nvolumes; i++) {
 		if (!tree_root(b->volume[i].tree, &root)) {
 			json_decref(roots);

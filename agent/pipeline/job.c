@@ -204,7 +204,17 @@ progress_ask(struct job *j)
 	json_set_u64(ask, "deduplicated", s.deduplicated);
 	json_set_u64(ask, "sent", s.sent);
 	json_set_u64(ask, "stored", s.stored);
+	if (j->phase != NULL)
+		json_set_str(ask, "phase", j->phase);
 	return ask;
+}
+
+int
+job_tell(struct job *j, const char *phase, struct err *e)
+{
+	j->phase = phase;
+	return remote_call(
+	    &j->control, progress_ask(j), REMOTE_CALL_MS, NULL, e);
 }
 
 /* Talk with the daemon about how it goes: it may have ended the job. */

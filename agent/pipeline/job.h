@@ -50,6 +50,7 @@ struct job {
 	job_watch *watch;  /* or NULL */
 	void *watch_arg;
 
+	const char *phase; /* what it does now; main thread only */
 	struct counters count;
 	struct rate rate;
 	struct lane_meter meter; /* of the data lanes */
@@ -89,6 +90,10 @@ int job_begun(struct job *j, const json_t *answer, struct err *e);
 /** What a lane does: use l->remote, attached to the job.  0 when there is no
  * more to do. */
 typedef int job_work(struct job_lane *l, void *arg, struct err *e);
+
+/** job_tell(j, phase, e): what it does from here on, as the daemon shows it: a
+ * word; and tell the daemon, who may have ended the job.  Main thread. */
+int job_tell(struct job *j, const char *phase, struct err *e);
 
 /** job_run(j, what, quiet, work, arg, e): until all lanes are done.  ${what}
  * stands before the bar.  0 or the first failure.  May be called again: the

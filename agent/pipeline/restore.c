@@ -158,7 +158,11 @@ restore_run(
 	if (rc == 0)
 		rc = open_sinks(r, o, &out->manifest, e);
 	if (rc == 0)
+		rc = job_tell(&r->job, "writing", e);
+	if (rc == 0)
 		rc = job_run(&r->job, o->backup, o->quiet, restore_lane, r, e);
+	if (rc == 0)
+		rc = job_tell(&r->job, "syncing", e);
 	if (rc == 0)
 		rc = finish_sinks(r, e);
 	counters_stats(

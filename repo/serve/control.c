@@ -127,6 +127,7 @@ static int
 op_progress(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
 	struct job_progress p = { 0 };
+	const char *phase = NULL;
 	const struct {
 		const char *key;
 		uint64_t *out;
@@ -146,7 +147,11 @@ op_progress(struct session *s, const json_t *q, json_t *a, struct err *e)
 	for (size_t i = 0; rc == 0 && i < sizeof(field) / sizeof(field[0]); i++)
 		rc = json_opt_u64(q, field[i].key, field[i].out, e);
 	if (rc == 0)
+		rc = json_opt_str(q, "phase", &phase, e);
+	if (rc == 0)
 		rc = job_alive(s->job, e);
+	if (rc == 0 && phase != NULL)
+		rc = job_phase(s->job, phase, e);
 	if (rc != 0)
 		return rc;
 	job_progress(s->job, &p);
@@ -359,9 +364,25 @@ op_status(struct session *s, const json_t *q, json_t *a, struct err *e)
 static int
 op_jobs(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
-	(void)q;
-	(void)e;
-	json_object_set_new(a, "jobs", jobs_to_json(s->srv->jobs));
+	json_t *list, *one;
+	uint64_t job = 0;
+	int rc;
+
+	rc = json_opt_u64(q, "job", &job, e);
+	if (rc != 0)
+		return rc;
+	if (job == 0) {
+		json_object_set_new(a, "jobs", jobs_to_json(s->srv->jobs));
+		return 0;
+	}
+	one = jobs_one_to_json(s->srv->jobs, job);
+	list = json_array();
+	json_object_set_new(a, "jobs", list);
+	json_array_append_new(list, one);
+	if (json_is_null(one))
+		return err_set(e, ERR_NOENT,
+		    "there is no job %llu, or it ended long ago",
+		    (unsigned long long)job);
 	return 0;
 }
 

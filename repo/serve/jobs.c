@@ -63,6 +63,8 @@ job_new(struct jobs *a, enum job_kind kind, const char *vm, const char *host)
 	snprintf(j->face.host, sizeof(j->face.host), "%s", host);
 	j->face.since = (uint64_t)time(NULL);
 	j->face.lanes = 1;
+	j->face.started_ms = now_ms();
+	memcpy(j->face.phase, "preparing", sizeof("preparing"));
 	random_bytes(j->token, sizeof(j->token));
 	j->refs = 1;
 	j->heard_ms = now_ms();
@@ -80,6 +82,7 @@ job_start(struct job *j)
 	pthread_mutex_lock(&a->mu);
 	j->started = true;
 	j->heard_ms = now_ms();
+	j->face.started_ms = j->heard_ms;
 	j->next = a->first;
 	a->first = j;
 	pthread_mutex_unlock(&a->mu);
@@ -242,6 +245,21 @@ job_progress(struct job *j, const struct job_progress *p)
 	pthread_mutex_unlock(&j->all->mu);
 }
 
+int
+job_phase(struct job *j, const char *phase, struct err *e)
+{
+	size_t n = strlen(phase);
+
+	if (n == 0 || n > JOB_PHASE_MAX ||
+	    strspn(phase, "abcdefghijklmnopqrstuvwxyz-") != n)
+		return err_set(e, ERR_INVAL,
+		    "a phase is a word of up to %d letters", JOB_PHASE_MAX);
+	pthread_mutex_lock(&j->all->mu);
+	memcpy(j->face.phase, phase, n + 1);
+	pthread_mutex_unlock(&j->all->mu);
+	return 0;
+}
+
 /* The registry is locked, ${j} runs.  True: the caller lets go. */
 static bool
 end_locked(struct job *j, enum job_state state, int code, const char *text)
@@ -252,6 +270,7 @@ end_locked(struct job *j, enum job_state state, int code, const char *text)
 	j->face.state = state;
 	j->code = code;
 	j->ended_ms = now_ms();
+	j->face.took_ms = j->ended_ms - j->face.started_ms;
 	snprintf(j->face.text, sizeof(j->face.text), "%s", text);
 	for (at = &a->first; *at != NULL; at = &(*at)->next)
 		if (*at == j) {
@@ -357,6 +376,9 @@ face_to_json(const struct job_face *f)
 	json_set_str(o, "since", time_print(f->since, since));
 	json_set_str(o, "state", states[f->state]);
 	json_set_u64(o, "lanes", f->state == JOB_RUNNING ? f->lanes : 0);
+	json_set_str(o, "phase", f->state == JOB_RUNNING ? f->phase : "");
+	json_set_u64(o, "took_ms",
+	    f->state == JOB_RUNNING ? now_ms() - f->started_ms : f->took_ms);
 	json_set_u64(o, "done", f->progress.done);
 	json_set_u64(o, "total", f->progress.total);
 	json_set_u64(o, "read", f->progress.read);
@@ -369,6 +391,16 @@ face_to_json(const struct job_face *f)
 	return o;
 }
 
+/* One that runs.  The registry is locked. */
+static json_t *
+job_to_json(const struct job *j)
+{
+	json_t *o = face_to_json(&j->face);
+
+	json_object_set_new(o, "traffic", traffic_to_json(&j->traffic));
+	return o;
+}
+
 json_t *
 jobs_to_json(struct jobs *a)
 {
@@ -377,7 +409,7 @@ jobs_to_json(struct jobs *a)
 
 	pthread_mutex_lock(&a->mu);
 	for (const struct job *j = a->first; j != NULL; j = j->next)
-		json_array_append_new(list, face_to_json(&j->face));
+		json_array_append_new(list, job_to_json(j));
 	n = a->nended < JOBS_ENDED_KEPT ? a->nended : JOBS_ENDED_KEPT;
 	for (uint64_t i = 1; i <= n; i++)
 		json_array_append_new(list,
@@ -389,17 +421,17 @@ jobs_to_json(struct jobs *a)
 json_t *
 jobs_one_to_json(struct jobs *a, uint64_t id)
 {
-	const struct job_face *found = NULL;
-	json_t *o;
+	json_t *o = NULL;
 
 	pthread_mutex_lock(&a->mu);
-	for (const struct job *j = a->first; j != NULL; j = j->next)
+	for (const struct job *j = a->first; j != NULL && o == NULL;
+	     j = j->next)
 		if (j->face.id == id)
-			found = &j->face;
-	for (uint64_t i = 0; i < a->nended && i < JOBS_ENDED_KEPT; i++)
+			o = job_to_json(j);
+	for (uint64_t i = 0; o == NULL && i < a->nended && i < JOBS_ENDED_KEPT;
+	     i++)
 		if (a->ended[i].id == id)
-			found = &a->ended[i];
-	o = found != NULL ? face_to_json(found) : json_null();
+			o = face_to_json(&a->ended[i]);
 	pthread_mutex_unlock(&a->mu);
-	return o;
+	return o != NULL ? o : json_null();
 }

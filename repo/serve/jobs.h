@@ -20,11 +20,13 @@
 #include "repo/catalog/locks.h"
 #include "repo/serve/keyring.h"
 #include "repo/serve/plans.h"
+#include "repo/serve/traffic.h"
 #include "repo/store/store.h"
 
 enum {
 	JOB_TOKEN_LEN = 16,
 	JOBS_ENDED_KEPT = 100,
+	JOB_PHASE_MAX = 15,     /* what it does now, a word */
 	JOB_SILENCE_MS = 120000 /* no frame on any lane: it ends */
 };
 
@@ -53,6 +55,9 @@ struct job_face {
 	enum job_state state;         /* guarded by the registry's mutex, */
 	unsigned lanes;               /* with all below */
 	struct job_progress progress;
+	char phase[JOB_PHASE_MAX + 1];
+	uint64_t started_ms;     /* now_ms() of its start, */
+	uint64_t took_ms;        /* and to its end, once that has come */
 	char text[ERR_TEXT_MAX]; /* the backup's name, or why it failed */
 };
 
@@ -73,8 +78,9 @@ struct job {
 	struct store_session *session;
 	struct lock *lock[2];
 	struct usage *usage;
-	uint64_t audit;      /* number of its line in the audit log, or 0 */
-	struct plans *plans; /* of a restore's lanes; freed with the job */
+	uint64_t audit;         /* number of its line in the audit log, or 0 */
+	struct plans *plans;    /* of a restore's lanes; freed with the job */
+	struct traffic traffic; /* of its lanes */
 	/* The control lane's, then whoever lets go: */
 	bool has_partial; /* its last incomplete manifest */
 	uint8_t partial[BACKUP_ID_LEN];
@@ -126,6 +132,9 @@ void job_heard(struct job *j);
 uint64_t job_ended_ms(struct job *j);
 
 void job_progress(struct job *j, const struct job_progress *p);
+
+/** job_phase(j, phase, e): what it does now: a word of [a-z-], or ERR_INVAL. */
+int job_phase(struct job *j, const char *phase, struct err *e);
 
 /** job_end(j, state, code, text): the first end counts, others are nothing.
  * ${text}: the name of the backup, or why it failed. */

@@ -87,6 +87,7 @@ session_job(struct session *s, struct job *j, bool control)
 	s->job = j;
 	s->control = control;
 	s->tools = store_lane_new(s->srv->store, domain_key(&j->domain));
+	s->counted = traffic_join(&j->traffic);
 }
 
 void
@@ -96,6 +97,7 @@ session_no_job(struct session *s)
 		return;
 	store_lane_free(s->tools);
 	s->tools = NULL;
+	traffic_leave(&s->job->traffic, s->counted);
 	job_detach(s->job);
 	s->job = NULL;
 	s->control = false;
@@ -152,6 +154,12 @@ keep_rate(struct session *s)
 	lane_traffic(s->lane, &in, &out);
 	paid = s->paid;
 	s->paid = in + out;
+	/* What came before it had the job counts as little as what follows. */
+	if (s->job != NULL)
+		traffic_count(
+		    &s->job->traffic, s->counted, in - s->in, out - s->out);
+	s->in = in;
+	s->out = out;
 	/* A rate that is set while the lane runs counts from then on. */
 	if (!keyring_paced(s->srv->keyring, s->key))
 		return;

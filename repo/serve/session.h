@@ -22,6 +22,8 @@ struct session {
 	struct job *prepared;     /* or NULL: for the begin that is to follow */
 	struct store_lane *tools; /* while there is a job */
 	uint64_t paid;            /* traffic that was counted already */
+	int counted;              /* its number in the job's traffic, or -1 */
+	uint64_t in, out;         /* what was counted there */
 };
 
 /**

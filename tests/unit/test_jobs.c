@@ -177,6 +177,55 @@ running_ones_come_first_then_the_last_hundred(void **state)
 	job_detach(r);
 }
 
+static uint64_t
+number(const json_t *o, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(o, key));
+}
+
+static void
+each_lane_s_bytes_are_told_while_the_job_runs(void **state)
+{
+	struct jobs *a = *state;
+	struct job *j = started(a, "web1");
+	int x = traffic_join(&j->traffic), y = traffic_join(&j->traffic);
+	json_t *o, *list;
+
+	assert_int_equal(x, 0);
+	assert_int_equal(y, 1);
+	traffic_count(&j->traffic, x, 10, 1);
+	traffic_count(&j->traffic, y, 200, 20);
+	traffic_count(&j->traffic, y, 200, 20);
+	traffic_count(&j->traffic, -1, 7, 7);
+	assert_int_equal(job_phase(j, "reading", &e), 0);
+	assert_int_equal(job_phase(j, "no phase", &e), ERR_INVAL);
+	assert_int_equal(job_phase(j, "sixteen-letters-", &e), ERR_INVAL);
+	assert_int_equal(job_phase(j, "", &e), ERR_INVAL);
+	traffic_leave(&j->traffic, x);
+	o = jobs_one_to_json(a, j->face.id);
+	assert_string_equal(
+	    json_string_value(json_object_get(o, "phase")), "reading");
+	list = json_object_get(o, "traffic");
+	assert_int_equal(json_array_size(list), 1);
+	assert_int_equal(number(json_array_get(list, 0), "lane"), 1);
+	assert_int_equal(number(json_array_get(list, 0), "in"), 400);
+	assert_int_equal(number(json_array_get(list, 0), "out"), 40);
+	json_decref(o);
+	/* Its number is free again, and its bytes are gone. */
+	assert_int_equal(traffic_join(&j->traffic), 0);
+	assert_int_equal(atomic_load(&j->traffic.lane[0].in), 0);
+	for (int i = 2; i < TRAFFIC_LANES_MAX; i++)
+		assert_int_equal(traffic_join(&j->traffic), i);
+	assert_int_equal(traffic_join(&j->traffic), -1);
+	j->face.started_ms -= 5000;
+	job_end(j, JOB_DONE, 0, "web1@T");
+	o = jobs_one_to_json(a, j->face.id);
+	assert_null(json_object_get(o, "traffic"));
+	assert_in_range(number(o, "took_ms"), 5000, 65000);
+	json_decref(o);
+	job_detach(j);
+}
+
 static void
 silence_ends_a_job_but_not_one_that_works(void **state)
 {
@@ -262,6 +311,7 @@ main(void)
 		T(the_first_end_counts),
 		T(one_that_could_not_start_is_never_seen),
 		T(running_ones_come_first_then_the_last_hundred),
+		T(each_lane_s_bytes_are_told_while_the_job_runs),
 		T(silence_ends_a_job_but_not_one_that_works),
 		T(lanes_let_go_once_however_the_end_comes),
 	};
