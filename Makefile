@@ -40,7 +40,8 @@ Q := $(if $(V),,@)
 
 # What Debian 12 calls all that is needed; `make deps` installs what is missing.
 DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
-	zlib1g-dev libjansson-dev libinih-dev libnbd-dev libvirt-dev libxml2-dev
+	zlib1g-dev libjansson-dev libinih-dev libnbd-dev libvirt-dev libxml2-dev \
+	libsystemd-dev
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
 	zstd spin
@@ -63,7 +64,7 @@ override CFLAGS += -std=c11 -fPIC -fstack-protector-strong -pthread \
 # As needed: a host of VMs has no use for the daemon's libraries.
 override LDFLAGS += -Wl,--as-needed
 LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -linih -lnbd -lvirt \
-	-lvirt-qemu -lxml2 -lm -pthread
+	-lvirt-qemu -lxml2 -lsystemd -lm -pthread
 
 PROTO_SRC := $(wildcard proto/*.c proto/*/*.c)
 REPO_SRC := $(filter-out repo/daemon.c,$(wildcard repo/*.c)) \
