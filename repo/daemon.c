@@ -25,7 +25,8 @@
 #include "repo/store/record.h"
 
 enum {
-	STOP_MS = 9000,    /* of the ten seconds that a stop may take */
+	STOP_MS = 9000, /* of the ten seconds that a stop may take */
+	HOOK_STOP_MS = 1000,
 	PARTIAL_MS = 4000, /* for what interrupted backups have stored */
 	BLOCK_CACHE_MIN = 32 << 20,
 	BLOCK_CACHE_MAX = 1 << 30, /* of its own accord: 400 million chunks */
@@ -37,7 +38,9 @@ static const char usage_text[] =
     "                 [--block-cache SIZE] [--pack-limit SIZE]\n"
     "                 [--live-percent N] [--checkpoint S]\n"
     "                 [--keep-incomplete HOURS] [--scrub-interval DAYS]\n"
-    "                 [--bwlimit RATE] [--verbose]\n"
+    "                 [--bwlimit RATE] [--verbose] [--hook COMMAND]\n"
+    "                 [--hook-timeout TIME] [--low-space PERCENT]\n"
+    "                 [--http ADDR:PORT] [--metrics-vms]\n"
     "       backstayd -t REPO\n"
     "       backstayd --help | --version\n"
     "\n"
@@ -72,6 +75,11 @@ static const char usage_text[] =
     "  --bwlimit RATE      bytes a second of all agents together; 0: no "
     "limit\n"
     "  --verbose           log every lane and chunk\n"
+    "  --hook COMMAND      a program to run when a job ends or fails, ...\n"
+    "  --hook-timeout TIME it is killed after that (60s)\n"
+    "  --low-space PERCENT tell it when less than that is free (10)\n"
+    "  --http ADDR:PORT    where /metrics and /healthz are\n"
+    "  --metrics-vms       with each VM's last backup (the default)\n"
     "  -t                  check the settings and the keys: \"ok\", or all\n"
     "                      that is wrong with them\n";
 
@@ -230,6 +238,12 @@ daemon_open(
 	d->srv.catalog = catalog_new();
 	d->srv.locks = locks_new();
 	d->srv.jobs = jobs_new(serve_let_go, &d->srv);
+	d->srv.events = events_new(dir);
+	jobs_tell(d->srv.jobs, d->srv.events);
+	rc = hook_start(d->srv.events, dir, &d->srv.hook);
+	if (rc != 0)
+		return err_set(
+		    e, rc, "%s: the hook's thread could not start", dir);
 	d->srv.since = (uint64_t)time(NULL);
 	d->srv.keep_incomplete = s->keep_incomplete;
 	rc = store_open(dir, &so, see_backup, d->srv.catalog, &d->srv.store, e);
@@ -261,7 +275,9 @@ daemon_close(struct daemon *d)
 	scrubber_stop(d->srv.scrubber);
 	reclaimer_stop(d->srv.reclaimer);
 	store_close(d->srv.store);
+	hook_stop(d->srv.hook, HOOK_STOP_MS);
 	jobs_free(d->srv.jobs);
+	events_free(d->srv.events);
 	locks_free(d->srv.locks);
 	guard_close(d->srv.guard);
 	catalog_free(d->srv.catalog);

@@ -124,10 +124,12 @@ push(struct events *v, const struct event *e)
 			    event_kind_name(e->kind), e->vm);
 		return false;
 	}
-	if (v->lost_now > 1)
+	/* Not at once, or a reader that is just too slow fills the log. */
+	if (v->lost_now > 0 && v->next - v->first < EVENTS_QUEUED_MAX / 2) {
 		log_error(
 		    "%llu events were lost", (unsigned long long)v->lost_now);
-	v->lost_now = 0;
+		v->lost_now = 0;
+	}
 	v->ring[v->next++ % EVENTS_QUEUED_MAX] = *e;
 	pthread_cond_signal(&v->changed);
 	return true;

@@ -16,6 +16,7 @@
 struct jobs {
 	void (*let_go)(void *arg, struct job *j);
 	void *arg;
+	struct events *events; /* set before the first job */
 	pthread_mutex_t mu;
 	struct job *first;                      /* guarded by mu, */
 	uint64_t last_id;                       /* with all below */
@@ -41,6 +42,12 @@ jobs_free(struct jobs *a)
 		return;
 	pthread_mutex_destroy(&a->mu);
 	free(a);
+}
+
+void
+jobs_tell(struct jobs *a, struct events *v)
+{
+	a->events = v;
 }
 
 const char *
@@ -260,6 +267,24 @@ job_phase(struct job *j, const char *phase, struct err *e)
 	return 0;
 }
 
+static json_t *face_to_json(const struct job_face *f);
+
+/* The registry is locked; a post waits for nothing. */
+static void
+tell(struct jobs *a, const struct job_face *f)
+{
+	json_t *facts;
+
+	if (a->events == NULL)
+		return;
+	facts = face_to_json(f);
+	json_set_str(facts, "outcome",
+	    json_string_value(json_object_get(facts, "state")));
+	json_set_u64(facts, "seconds", (uint64_t)time(NULL) - f->since);
+	event_post(a->events,
+	    f->state == JOB_DONE ? EVENT_JOB_END : EVENT_JOB_FAILURE, facts);
+}
+
 /* The registry is locked, ${j} runs.  True: the caller lets go. */
 static bool
 end_locked(struct job *j, enum job_state state, int code, const char *text)
@@ -281,6 +306,7 @@ end_locked(struct job *j, enum job_state state, int code, const char *text)
 	log_info("job %" PRIu64 ": %s of %s (%s) %s: %s", j->face.id,
 	    job_kind_name(j->face.kind), j->face.vm, j->face.host,
 	    state == JOB_DONE ? "done" : "failed", text);
+	tell(a, &j->face);
 	return must_let_go(j);
 }
 

@@ -18,6 +18,7 @@
 #include "proto/manifest.h"
 #include "repo/catalog/domain.h"
 #include "repo/catalog/locks.h"
+#include "repo/notify/events.h"
 #include "repo/serve/keyring.h"
 #include "repo/serve/plans.h"
 #include "repo/serve/traffic.h"
@@ -101,6 +102,9 @@ struct job {
  * left. */
 struct jobs *jobs_new(void (*let_go)(void *arg, struct job *j), void *arg);
 void jobs_free(struct jobs *a);
+
+/** jobs_tell(a, v): their ends are posted there; before the first job. */
+void jobs_tell(struct jobs *a, struct events *v);
 
 /**
  * job_new(a, kind, vm, host): with an id, a token and one lane: the caller's.

@@ -10,6 +10,7 @@
 #include "repo/catalog/catalog.h"
 #include "repo/catalog/domain.h"
 #include "repo/catalog/locks.h"
+#include "repo/notify/hook.h"
 #include "repo/reclaim/reclaimer.h"
 #include "repo/reclaim/scrub.h"
 #include "repo/retain/guard.h"
@@ -45,6 +46,8 @@ struct serve {
 	struct verifiers *verifiers;
 	struct guard *guard;
 	struct settings_now *settings;
+	struct events *events; /* NULL: nobody is told */
+	struct hook *hook;
 	const int *audit; /* the repository's folder; NULL: nothing is noted */
 	uint64_t since;   /* seconds since 1970 */
 	_Atomic uint64_t keep_incomplete; /* seconds */

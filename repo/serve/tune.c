@@ -16,6 +16,7 @@ tune(struct serve *srv)
 	atomic_store(&srv->keep_incomplete, s->keep_incomplete);
 	reclaimer_live_percent(srv->reclaimer, (unsigned)s->live_percent);
 	scrubber_interval(srv->scrubber, s->scrub_interval);
+	hook_set(srv->hook, s->hook, s->hook_timeout);
 	keyring_rate(srv->keyring, s->bwlimit);
 	settings_put(srv->settings, s);
 }

@@ -39,6 +39,8 @@ settings_free(struct settings *s)
 		free(s->vm[i].said);
 	free(s->vm);
 	free(s->index);
+	free(s->hook);
+	free(s->http);
 	free(s);
 }
 

@@ -41,6 +41,11 @@ struct settings {
 	unsigned nlisten;
 	bool no_ssh;
 	bool verbose;
+	char *hook; /* a path and words, or "" */
+	uint64_t hook_timeout;
+	uint64_t low_space; /* percent of the volume; 0: not told */
+	char *http;         /* ADDR:PORT, or "" */
+	bool metrics_vms;
 	char *index;          /* a path as it can be opened */
 	uint64_t block_cache; /* bytes */
 	uint64_t pack_limit;  /* bytes; 0: by the volume */

@@ -15,6 +15,9 @@ enum settings_type {
 	SETTING_AUTO,     /* the same, or "auto", which is 0 */
 	SETTING_DURATION, /* uint64_t: seconds; "auto" and unit as below */
 	SETTING_PATH,     /* char *: relative to the repository */
+	SETTING_PERCENT,  /* uint64_t: with or without % */
+	SETTING_COMMAND,  /* char *: a whole path and words, or nothing */
+	SETTING_ADDRESS,  /* char *: ADDR:PORT, or nothing */
 	SETTING_LISTEN    /* listen, nlisten */
 };
 

@@ -139,6 +139,45 @@ take_path(const char *dir, const char *text, char **out)
 	return 0;
 }
 
+static int
+take_percent(const struct settings_key *k, const char *text, uint64_t *out)
+{
+	size_t len = strcspn(text, " \t%");
+	char digits[8];
+
+	if (len >= sizeof(digits))
+		return ERR_INVAL;
+	memcpy(digits, text, len);
+	digits[len] = 0;
+	text += len;
+	text += strspn(text, " \t");
+	if (*text != 0 && strcmp(text, "%") != 0)
+		return ERR_INVAL;
+	return number_parse(digits, k->min, k->max, out);
+}
+
+/* Whether it can be run is asked where that makes sense: not on a machine
+ * where somebody only looks at settings. */
+static int
+take_command(const char *text, char **out)
+{
+	if (*text != 0 && *text != '/')
+		return ERR_INVAL;
+	free(*out);
+	*out = xstrdup(text);
+	return 0;
+}
+
+static int
+take_address(const char *text, char **out)
+{
+	if (*text != 0 && (strchr(text, ':') == NULL || !address_ok(text)))
+		return ERR_INVAL;
+	free(*out);
+	*out = xstrdup(text);
+	return 0;
+}
+
 int
 settings_take(
     const struct settings_key *k, const char *dir, const char *text, void *base)
@@ -153,6 +192,9 @@ settings_take(
 	case SETTING_AUTO: return take_size(k, text, field);
 	case SETTING_DURATION: return take_duration(k, text, field);
 	case SETTING_PATH: return take_path(dir, text, field);
+	case SETTING_PERCENT: return take_percent(k, text, field);
+	case SETTING_COMMAND: return take_command(text, field);
+	case SETTING_ADDRESS: return take_address(text, field);
 	case SETTING_LISTEN: return take_listen(text, base);
 	}
 	return ERR_INVAL;

@@ -132,8 +132,18 @@ each_key_of_the_daemon_is_read(void **state)
 			       "keep-incomplete = 48\n"
 			       "scrub-interval = 2w\n"
 			       "bwlimit = 200M\n"
+			       "hook = /usr/bin/tell them\n"
+			       "hook-timeout = 5\n"
+			       "low-space = 12 %\n"
+			       "http = 127.0.0.1:9722\n"
+			       "metrics-vms = no\n"
 			       "verbose = yes"),
 	    0);
+	assert_string_equal(s->hook, "/usr/bin/tell them");
+	assert_int_equal(s->hook_timeout, 5);
+	assert_int_equal(s->low_space, 12);
+	assert_string_equal(s->http, "127.0.0.1:9722");
+	assert_false(s->metrics_vms);
 	assert_int_equal(s->nlisten, 3);
 	assert_string_equal(s->listen[1], "[::1]:2");
 	assert_true(s->no_ssh);
@@ -213,7 +223,13 @@ each_bad_value_is_told_with_what_the_key_takes(void **state)
 		{ "keep-incomplete", "366d" }, { "keep-incomplete", "x" },
 		{ "scrub-interval", "99999999999999999999" },
 		{ "scrub-interval", "18446744073709551615w" },
-		{ "bwlimit", "2T" }, { "bwlimit", "fast" } };
+		{ "bwlimit", "2T" }, { "bwlimit", "fast" },
+		{ "hook", "tell" }, { "hook", "./tell" },
+		{ "hook-timeout", "0" }, { "hook-timeout", "2h" },
+		{ "low-space", "100" }, { "low-space", "5G" },
+		{ "low-space", "5 %%" }, { "low-space", "" },
+		{ "http", "9722" }, { "http", "::1:9722" },
+		{ "http", "localhost:x" }, { "metrics-vms", "" } };
 	static const char *const bad_vm[][2] = { { "keep-last", "-1" },
 		{ "keep-hourly", "100001" }, { "keep-daily", "7d" },
 		{ "keep-weekly", "" }, { "keep-monthly", "x" },
@@ -525,7 +541,8 @@ the_manual_has_each_key_and_its_default(void **state)
 	for (unsigned i = 0; i < settings_nkeys; i++) {
 		const struct settings_key *k = &settings_keys[i];
 		char *item = xasprintf("\n.It Ic %s No = Ar ", k->name);
-		char *initial = xasprintf("Default: %s.", k->initial);
+		char *initial = xasprintf("Default: %s.",
+		    k->initial[0] != 0 ? k->initial : "nothing");
 		char *option = xasprintf("\n.It Fl -%s", k->name);
 		const char *at = strstr(buf_cstr(&conf), item), *next = NULL;
 
