@@ -14,9 +14,11 @@
 
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "proto/base/notify.h"
 #include "proto/lane_ssh.h"
 #include "repo/serve/audited.h"
 #include "repo/serve/listener.h"
+#include "repo/serve/pulse.h"
 #include "repo/serve/retain.h"
 #include "repo/serve/tender.h"
 #include "repo/serve/tune.h"
@@ -28,6 +30,9 @@ enum {
 	STOP_MS = 9000, /* of the ten seconds that a stop may take */
 	HOOK_STOP_MS = 1000,
 	PARTIAL_MS = 4000, /* for what interrupted backups have stored */
+	/* A disk may be slow, but not for ever. */
+	PATIENT_START_MS = 3600000,
+	PATIENT_STOP_MS = 300000,
 	BLOCK_CACHE_MIN = 32 << 20,
 	BLOCK_CACHE_MAX = 1 << 30, /* of its own accord: 400 million chunks */
 	BLOCK_CACHE_SHARE = 16     /* of the machine's memory */
@@ -92,6 +97,7 @@ struct daemon {
 	char *fingerprint;
 	struct tender *tender;
 	struct listener *listener;
+	struct pulse *pulse;
 };
 
 static void
@@ -320,6 +326,24 @@ raise_limits(void)
 	}
 }
 
+static void
+say_ready(struct daemon *d)
+{
+	char text[PULSE_TEXT_MAX];
+
+	pulse_text(&d->srv, text);
+	notify_ready("%s", text);
+}
+
+static void
+reload(struct daemon *d)
+{
+	notify_reloading();
+	tune_again(&d->srv);
+	listener_reload(d->listener);
+	say_ready(d);
+}
+
 static const char *
 wait_for_end(struct daemon *d, const sigset_t *set)
 {
@@ -329,8 +353,7 @@ wait_for_end(struct daemon *d, const sigset_t *set)
 		if (sigwait(set, &sig) != 0)
 			continue;
 		if (sig == SIGHUP) {
-			tune_again(&d->srv);
-			listener_reload(d->listener);
+			reload(d);
 			continue;
 		}
 		log_info("%s: stopping", sig == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -421,6 +444,7 @@ serve(struct daemon *d, const char *dir, const struct settings *s,
 	const char *why;
 	int rc;
 
+	notify_patience(PATIENT_START_MS);
 	rc = daemon_open(d, dir, s, e);
 	if (rc != 0)
 		return rc;
@@ -440,7 +464,16 @@ serve(struct daemon *d, const char *dir, const struct settings *s,
 		 "key %s",
 	    dir, (unsigned long long)t.nbackups, (unsigned long long)t.nvms,
 	    listener_addresses(d->listener), d->fingerprint);
+	rc = pulse_start(&d->srv, d->listener, &d->pulse);
+	notify_patience_end();
+	/* Feeds nobody, then: the watchdog ends that. */
+	if (rc != 0)
+		log_error("the service manager is told nothing");
+	say_ready(d);
 	why = wait_for_end(d, set);
+	notify_stopping("stops: %s", why);
+	pulse_stop(d->pulse);
+	notify_patience(PATIENT_STOP_MS);
 	stop(d);
 	audited_stop(&d->srv, why);
 	return 0;
@@ -469,6 +502,7 @@ main(int argc, char **argv)
 		log_set_level(LOG_LEVEL_DEBUG);
 	rc = serve(&d, o.src.dir, s, &set, &e);
 	daemon_close(&d);
+	notify_patience_end();
 	settings_put(d.srv.settings, s);
 	settings_close(d.srv.settings);
 	if (rc != 0)

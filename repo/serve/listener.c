@@ -40,6 +40,7 @@ struct listener {
 	struct conns conns;
 	atomic_bool stopping;
 	atomic_bool reload;
+	_Atomic uint64_t looked_ms; /* the accepting thread lives */
 };
 
 static bool
@@ -118,6 +119,7 @@ listener_main(void *arg)
 	while (!atomic_load(&l->stopping)) {
 		bool full = conns_full(&l->conns);
 
+		atomic_store(&l->looked_ms, now_ms());
 		if (full)
 			conns_hurry(&l->conns, HURRY_MS);
 
@@ -236,6 +238,7 @@ listener_start(struct serve *srv, const struct listener_options *o,
 	rc = open_all(l, o, e);
 	if (rc != 0)
 		goto err;
+	atomic_store(&l->looked_ms, now_ms());
 	errno = pthread_create(&l->thread, NULL, listener_main, l);
 	if (errno != 0) {
 		err_set(e, ERR_SYS, "no thread: %s", strerror(errno));
@@ -253,6 +256,12 @@ const char *
 listener_addresses(const struct listener *l)
 {
 	return l->addresses;
+}
+
+uint64_t
+listener_quiet_ms(struct listener *l)
+{
+	return now_ms() - atomic_load(&l->looked_ms);
 }
 
 void

@@ -34,6 +34,10 @@ int listener_start(struct serve *srv, const struct listener_options *o,
 /** listener_addresses(l): "0.0.0.0:7722, [::]:7722, REPO/socket". */
 const char *listener_addresses(const struct listener *l);
 
+/** listener_quiet_ms(l): how long ago the accepting thread last looked around,
+ * which it does once a second where nothing keeps it.  Any thread. */
+uint64_t listener_quiet_ms(struct listener *l);
+
 /** listener_reload(l): look at the keys now.  Any thread. */
 void listener_reload(struct listener *l);
 

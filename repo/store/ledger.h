@@ -203,4 +203,8 @@ struct ledger_status {
 };
 void ledger_status(struct ledger *l, struct ledger_status *out);
 
+/** ledger_waiting_ms(l): how long the oldest operation waits that is not
+ * published yet; 0: there is none.  Takes the ledger's lock, writes nothing. */
+uint64_t ledger_waiting_ms(struct ledger *l);
+
 #endif

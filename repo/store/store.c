@@ -234,6 +234,12 @@ add_pack(void *arg, const struct pack_info *info)
 		st->live += (uint64_t)(info->live * copies);
 }
 
+uint64_t
+store_waiting_ms(struct store *s)
+{
+	return ledger_waiting_ms(s->ledger);
+}
+
 int
 store_status(struct store *s, struct store_status *out)
 {

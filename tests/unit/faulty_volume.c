@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/faulty_volume.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
 #include "proto/base/buf.h"
@@ -60,6 +61,8 @@ static int
 file_sync(struct volume_file *v)
 {
 	atomic_fetch_add(&FILE_OF(v)->f->nsync, 1);
+	while (atomic_load(&FILE_OF(v)->f->hold))
+		poll(NULL, 0, 1);
 	if (fires(&FILE_OF(v)->f->sync))
 		return ERR_SYS;
 	return volume_sync(FILE_OF(v)->inner);

@@ -13,6 +13,7 @@ struct faults {
 	atomic_int write;   /* that write fails with ERR_SYS */
 	atomic_int reserve; /* from that reserve on: ERR_NOSPC, until reset */
 	atomic_int nsync;   /* how many syncs there were */
+	atomic_bool hold;   /* syncs do not return */
 };
 
 /** faulty_volume_new(inner, f): ${inner} is closed with it. */

@@ -341,6 +341,41 @@ a_stop_ends_sessions_and_says_why(void **state)
 	ledger_end(x);
 }
 
+/* True once ${ledger} says that something waits so long. */
+static bool
+wait_until(uint64_t least, uint64_t most)
+{
+	uint64_t deadline = now_ms() + 10000, ms;
+
+	do {
+		ms = ledger_waiting_ms(ledger);
+		if (ms >= least && ms <= most)
+			return true;
+	} while (now_ms() < deadline);
+	return false;
+}
+
+static void
+how_long_a_change_waits_for_its_sync_is_told(void **state)
+{
+	struct ledger_session *s;
+	struct err e = { 0 };
+
+	(void)state;
+	assert_true(wait_until(0, 0));
+	assert_int_equal(ledger_begin(ledger, 0, &s, &e), 0);
+	atomic_store(&faults.hold, true);
+	assert_int_equal(put(s, 1, &e), 0);
+	/* Many times what a batch may stay open. */
+	assert_true(wait_until(300, UINT64_MAX));
+	/* What comes later waits shorter. */
+	assert_int_equal(put(s, 2, &e), 0);
+	assert_true(wait_until(400, UINT64_MAX));
+	atomic_store(&faults.hold, false);
+	assert_true(wait_until(0, 0));
+	ledger_end(s);
+}
+
 int
 main(void)
 {
@@ -353,6 +388,7 @@ main(void)
 		T(a_copy_that_a_failed_sync_took_is_not_moved_to),
 		T(sessions_have_a_limit_and_slots_come_back),
 		T(a_stop_ends_sessions_and_says_why),
+		T(how_long_a_change_waits_for_its_sync_is_told),
 #undef T
 	};
 
