@@ -29,6 +29,7 @@ struct pulse {
 	bool stopping; /* guarded by mu */
 
 	/* The thread's own. */
+	uint64_t asked;   /* now_ms() when the ledger last gave an answer */
 	uint64_t at_disk; /* now_ms() when a thread was last seen there */
 	bool slow;
 	bool stuck;
@@ -84,15 +85,14 @@ pulse_at_disk(void)
 	return found;
 }
 
-/*
- * Taking the locks is the point: those of ledger, jobs and catalog are held
- * over nothing that waits, so where one of them is not to be had this thread
- * stands still like all others, and the watchdog is not fed.
- */
 static void
 look(struct pulse *p, struct pulse_look *l)
 {
-	l->ledger_ms = store_waiting_ms(p->srv->store);
+	/* Its lock is held by who waits for a pack, that is for a disk. */
+	if (store_waiting_ms(p->srv->store, &l->ledger_ms) == 0)
+		p->asked = now_ms();
+	else
+		l->ledger_ms = now_ms() - p->asked;
 	l->listener_ms = listener_quiet_ms(p->listener);
 	if (l->ledger_ms < PULSE_SLOW_MS && l->listener_ms < PULSE_SLOW_MS)
 		p->at_disk = now_ms();
@@ -101,6 +101,11 @@ look(struct pulse *p, struct pulse_look *l)
 	l->disk_ms = now_ms() - p->at_disk;
 }
 
+/*
+ * The locks of jobs and catalog are held over nothing that waits: where one of
+ * them is not to be had this thread stands still like all others, and the
+ * watchdog goes hungry.
+ */
 void
 pulse_text(struct serve *srv, char text[PULSE_TEXT_MAX])
 {
@@ -219,7 +224,7 @@ pulse_start(struct serve *srv, struct listener *l, struct pulse **out)
 	p->listener = l;
 	p->watchdog = ms != 0;
 	p->every_ms = ms != 0 && ms < EVERY_MS ? ms : EVERY_MS;
-	p->at_disk = now_ms();
+	p->at_disk = p->asked = now_ms();
 	pthread_mutex_init(&p->mu, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -2,7 +2,7 @@
 /*
  * pulse: a thread that looks whether the daemon is really alive, and only then
  * feeds the service manager's watchdog; and tells it what the daemon does.
- * DESIGN.md 15 has the rule.
+ * DESIGN.md, "As a service", has the rule.
  */
 #ifndef REPO_SERVE_PULSE_H
 #define REPO_SERVE_PULSE_H

@@ -536,15 +536,17 @@ ledger_status(struct ledger *l, struct ledger_status *out)
 	pthread_mutex_unlock(&l->mu);
 }
 
-uint64_t
-ledger_waiting_ms(struct ledger *l)
+int
+ledger_waiting_ms(struct ledger *l, uint64_t *ms)
 {
 	uint64_t since;
 
-	pthread_mutex_lock(&l->mu);
+	if (pthread_mutex_trylock(&l->mu) != 0)
+		return ERR_BUSY;
 	since = l->closing != NULL ? l->closing->opened_ms : l->open->opened_ms;
 	pthread_mutex_unlock(&l->mu);
-	return since != 0 ? now_ms() - since : 0;
+	*ms = since != 0 ? now_ms() - since : 0;
+	return 0;
 }
 
 void

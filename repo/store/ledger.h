@@ -203,8 +203,9 @@ struct ledger_status {
 };
 void ledger_status(struct ledger *l, struct ledger_status *out);
 
-/** ledger_waiting_ms(l): how long the oldest operation waits that is not
- * published yet; 0: there is none.  Takes the ledger's lock, writes nothing. */
-uint64_t ledger_waiting_ms(struct ledger *l);
+/** ledger_waiting_ms(l, &ms): how long the oldest operation waits that is not
+ * published yet; 0: there is none.  Writes nothing and waits for nothing:
+ * ERR_BUSY, if the ledger's lock is not to be had just now. */
+int ledger_waiting_ms(struct ledger *l, uint64_t *ms);
 
 #endif

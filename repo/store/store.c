@@ -234,10 +234,10 @@ add_pack(void *arg, const struct pack_info *info)
 		st->live += (uint64_t)(info->live * copies);
 }
 
-uint64_t
-store_waiting_ms(struct store *s)
+int
+store_waiting_ms(struct store *s, uint64_t *ms)
 {
-	return ledger_waiting_ms(s->ledger);
+	return ledger_waiting_ms(s->ledger, ms);
 }
 
 int

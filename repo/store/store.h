@@ -256,8 +256,8 @@ struct store_status {
 /** store_status(s, out): unique_raw is kept by the ledger. */
 int store_status(struct store *s, struct store_status *out);
 
-/** store_waiting_ms(s): how long the oldest change waits to become durable; 0:
- * there is none.  Never waits for the disk itself. */
-uint64_t store_waiting_ms(struct store *s);
+/** store_waiting_ms(s, &ms): how long the oldest change waits to become
+ * durable; 0: there is none.  Waits for nothing: ERR_BUSY: ask again. */
+int store_waiting_ms(struct store *s, uint64_t *ms);
 
 #endif

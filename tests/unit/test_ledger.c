@@ -348,8 +348,8 @@ wait_until(uint64_t least, uint64_t most)
 	uint64_t deadline = now_ms() + 10000, ms;
 
 	do {
-		ms = ledger_waiting_ms(ledger);
-		if (ms >= least && ms <= most)
+		if (ledger_waiting_ms(ledger, &ms) == 0 && ms >= least &&
+		    ms <= most)
 			return true;
 	} while (now_ms() < deadline);
 	return false;
