@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/base/inifile.h"
 #include "proto/base/io.h"
 #include "repo/settings/settings_impl.h"
 
@@ -75,10 +76,10 @@ read_file(struct settings *s, const char *dir, struct buf *wrong)
 		settings_file_read(
 		    s, dir, (const char *)text.data, text.len, wrong);
 	else if (rc == ERR_LIMIT)
-		settings_complain(wrong, "%s/" SETTINGS_FILE ": over %d bytes",
+		inifile_complain(wrong, "%s/" SETTINGS_FILE ": over %d bytes",
 		    dir, SETTINGS_FILE_MAX);
 	else if (rc != ERR_NOENT)
-		settings_complain(
+		inifile_complain(
 		    wrong, "%s/" SETTINGS_FILE ": cannot be read", dir);
 	buf_fini(&text);
 	return rc == ERR_NOENT || rc == 0 ? 0 : rc;
@@ -117,7 +118,7 @@ override(
 			continue;
 		text = given(src, k->name);
 		if (text != NULL && settings_set(s, k, src->dir, text) != 0)
-			settings_complain(wrong, "--%s takes %s, not %.140s",
+			inifile_complain(wrong, "--%s takes %s, not %.140s",
 			    k->name, k->takes, text);
 		free(text);
 	}

@@ -61,8 +61,4 @@ int settings_set(struct settings *s, const struct settings_key *k,
 void settings_file_read(struct settings *s, const char *dir, const char *text,
     size_t len, struct buf *wrong);
 
-/** settings_complain(wrong, fmt, ...): one more line, printable. */
-void settings_complain(struct buf *wrong, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/inifile.h"
 #include "repo/settings/settings_impl.h"
 
 /* One reading, and who looks at it. */
@@ -107,11 +108,11 @@ compare_daemon(const struct settings *old, struct settings *s, const char *dir,
 		    strcmp(old->text[i], s->text[i]) == 0)
 			continue;
 		if (k->live) {
-			settings_complain(changes, "%s: %s -> %s", k->name,
+			inifile_complain(changes, "%s: %s -> %s", k->name,
 			    old->text[i], s->text[i]);
 			continue;
 		}
-		settings_complain(changes,
+		inifile_complain(changes,
 		    "%s: stays %s; %s counts from the next start on", k->name,
 		    old->text[i], s->text[i]);
 		if (settings_set(s, k, dir, old->text[i]) != 0)
@@ -136,12 +137,12 @@ compare_vms(
 		const char *was = said(old, s->vm[i].pattern);
 
 		if (strcmp(was, s->vm[i].said) != 0)
-			settings_complain(changes, "[vm %s]: %s -> %s",
+			inifile_complain(changes, "[vm %s]: %s -> %s",
 			    s->vm[i].pattern, was, s->vm[i].said);
 	}
 	for (unsigned i = 0; i < old->nvms; i++)
 		if (strcmp(said(s, old->vm[i].pattern), "nothing") == 0)
-			settings_complain(changes, "[vm %s]: %s -> nothing",
+			inifile_complain(changes, "[vm %s]: %s -> nothing",
 			    old->vm[i].pattern, old->vm[i].said);
 }
 

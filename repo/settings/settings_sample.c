@@ -1,31 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "proto/base/inifile.h"
 #include "repo/settings/settings_impl.h"
-
-enum { COLUMNS = 76 };
-
-/* Words of ${text} in comments of that width. */
-static void
-add_comment(const char *text, struct buf *out)
-{
-	size_t column = 0;
-
-	while (*text != 0) {
-		size_t n = strcspn(text, " ");
-
-		if (column > 0 && column + 1 + n > COLUMNS) {
-			buf_u8(out, '\n');
-			column = 0;
-		}
-		buf_printf(
-		    out, "%s%.*s", column == 0 ? "# " : " ", (int)n, text);
-		column += n + (column == 0 ? 2 : 1);
-		text += n;
-		text += strspn(text, " ");
-	}
-	buf_u8(out, '\n');
-}
 
 static void
 add_keys(const char *section, struct buf *out)
@@ -36,7 +13,7 @@ add_keys(const char *section, struct buf *out)
 		if (strcmp(k->section, section) != 0)
 			continue;
 		buf_u8(out, '\n');
-		add_comment(k->about, out);
+		inifile_comment(k->about, out);
 		buf_printf(out, "# Takes %s.%s\n#%s = %s\n", k->takes,
 		    k->live ? "" : "  A restart changes it.", k->name,
 		    k->initial);
@@ -46,20 +23,22 @@ add_keys(const char *section, struct buf *out)
 void
 settings_sample(struct buf *out)
 {
-	add_comment("Settings of backstayd; see backstayd.conf(5).  What is "
-		    "commented out is at its default.  `backstayd -t REPO` "
-		    "checks this file, SIGHUP has the daemon read it again.  "
-		    "Options of the command line win over it.",
+	inifile_comment(
+	    "Settings of backstayd; see backstayd.conf(5).  What is "
+	    "commented out is at its default.  `backstayd -t REPO` "
+	    "checks this file, SIGHUP has the daemon read it again.  "
+	    "Options of the command line win over it.",
 	    out);
 	buf_printf(out, "\n[daemon]\n");
 	add_keys("daemon", out);
 	buf_u8(out, '\n');
-	add_comment("What is kept of the backups of VMs: as many sections as "
-		    "you like, such as [vm web1], [vm db/*], or [vm **] for "
-		    "all.  For each key the section counts that says it and "
-		    "fits best: one with the VM's name, then the longest "
-		    "pattern, then the first.  While no keep-... is said for a "
-		    "VM, all its backups are kept.",
+	inifile_comment(
+	    "What is kept of the backups of VMs: as many sections as "
+	    "you like, such as [vm web1], [vm db/*], or [vm **] for "
+	    "all.  For each key the section counts that says it and "
+	    "fits best: one with the VM's name, then the longest "
+	    "pattern, then the first.  While no keep-... is said for a "
+	    "VM, all its backups are kept.",
 	    out);
 	buf_printf(out, "#[vm **]\n");
 	add_keys("vm", out);

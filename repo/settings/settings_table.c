@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/inifile.h"
 #include "repo/settings/settings_impl.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -292,36 +293,6 @@ settings_key_find(const char *section, const char *name)
 	return NULL;
 }
 
-/* Characters to add, to take out or to change: Levenshtein's. */
-static unsigned
-distance(const char *a, const char *b)
-{
-	enum { LEN_MAX = 32 };
-	unsigned row[LEN_MAX + 1];
-	size_t na = strlen(a), nb = strlen(b);
-
-	if (na > LEN_MAX || nb > LEN_MAX)
-		return LEN_MAX;
-	for (unsigned j = 0; j <= nb; j++)
-		row[j] = j;
-	for (unsigned i = 1; i <= na; i++) {
-		unsigned corner = row[0];
-
-		row[0] = i;
-		for (unsigned j = 1; j <= nb; j++) {
-			unsigned least = corner + (a[i - 1] != b[j - 1]);
-
-			corner = row[j];
-			if (row[j] + 1 < least)
-				least = row[j] + 1;
-			if (row[j - 1] + 1 < least)
-				least = row[j - 1] + 1;
-			row[j] = least;
-		}
-	}
-	return row[nb];
-}
-
 const char *
 settings_key_near(const char *section, const char *name)
 {
@@ -330,7 +301,7 @@ settings_key_near(const char *section, const char *name)
 
 	for (unsigned i = 0; i < settings_nkeys; i++) {
 		const struct settings_key *k = &settings_keys[i];
-		unsigned d = distance(k->name, name);
+		unsigned d = inifile_distance(k->name, name);
 
 		if (strcmp(k->section, section) == 0 && d < least) {
 			least = d;
