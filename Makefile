@@ -44,7 +44,7 @@ DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
 	libsystemd-dev
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
-	zstd spin
+	zstd spin systemd tzdata
 # Crash tests: disks whose writes are logged.
 DEBS += qemu-system-common fuse3 xfsprogs
 # Running guests: QEMU, libvirt, what a guest is made of, and newer ones of both.
@@ -70,7 +70,7 @@ PROTO_SRC := $(wildcard proto/*.c proto/*/*.c)
 REPO_SRC := $(filter-out repo/daemon.c,$(wildcard repo/*.c)) \
 	$(wildcard repo/store/*.c repo/reclaim/*.c repo/catalog/*.c repo/serve/*.c) \
 	$(wildcard repo/settings/*.c repo/audit/*.c repo/retain/*.c) \
-	$(wildcard repo/notify/*.c)
+	$(wildcard repo/notify/*.c repo/dispatch/*.c)
 CONSOLE_SRC := $(wildcard repo/console/*.c)
 AGENT_SRC := $(filter-out agent/agent.c agent/cmd_%.c,$(wildcard agent/*.c)) \
 	$(wildcard agent/*/*.c)

@@ -20,9 +20,11 @@ allowed() {
 	repo/store) echo proto/base proto ;;
 	repo/catalog) echo proto/base proto repo/store ;;
 	repo/reclaim) echo proto/base proto repo/store repo/catalog ;;
-	repo/settings) echo proto/base proto repo/retain/policy.h ;;
+	repo/settings) echo proto/base proto repo/retain/policy.h \
+		repo/dispatch/calendar.h repo/dispatch/window.h ;;
 	repo/audit) echo proto/base proto ;;
 	repo/notify) echo proto/base proto ;;
+	repo/dispatch) echo proto/base proto ;;
 	repo/retain) echo proto/base proto repo/settings repo/catalog ;;
 	repo/serve) echo proto/base proto repo/store repo/catalog repo/reclaim \
 		repo/settings repo/audit repo/retain repo/notify ;;
