@@ -40,7 +40,7 @@ Q := $(if $(V),,@)
 
 # What Debian 12 calls all that is needed; `make deps` installs what is missing.
 DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
-	zlib1g-dev libjansson-dev libinih-dev libnbd-dev libvirt-dev libxml2-dev \
+	zlib1g-dev libjansson-dev libinih-dev libncurses-dev libnbd-dev libvirt-dev libxml2-dev \
 	libsystemd-dev
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
@@ -128,15 +128,19 @@ $(B)/libfixture.a: $(call objs,$(FIXTURE_SRC))
 
 $(B)/backstayd: $(B)/repo/daemon.o $(B)/librepo.a $(B)/libproto.a
 	$(call link)
-$(B)/backstay: $(call objs,$(CONSOLE_SRC)) $(B)/librepo.a $(B)/libproto.a
-	$(call link)
+$(B)/libconsole.a: $(call objs,$(filter-out %/main.c,$(CONSOLE_SRC)))
+	$(archive)
+
+$(B)/backstay: $(B)/repo/console/main.o $(B)/libconsole.a $(B)/librepo.a \
+		$(B)/libproto.a
+	$(call link,-lncursesw)
 $(B)/backstay-agent: $(call objs,$(AGENT_CMD_SRC)) $(B)/libagent.a \
 		$(B)/libproto.a
 	$(call link)
 
 # --- tests
 
-TEST_LIBS := $(B)/libfixture.a $(B)/libagent.a $(B)/librepo.a $(B)/libproto.a
+TEST_LIBS := $(B)/libfixture.a $(B)/libconsole.a $(B)/libagent.a $(B)/librepo.a $(B)/libproto.a
 $(UNITS): $(B)/unit/%: $(B)/tests/unit/%.o $(TEST_LIBS)
 	$(call link,-lcmocka)
 $(filter-out %-clock,$(E2E_PROGRAMS)): $(B)/%: $(B)/tests/e2e/%.o $(TEST_LIBS)

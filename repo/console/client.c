@@ -122,19 +122,3 @@ console_print_json(const json_t *j)
 	puts(s);
 	free(s);
 }
-
-const char *
-answer_str(const json_t *j, const char *key)
-{
-	const char *s = json_string_value(json_object_get(j, key));
-
-	return s != NULL ? s : "";
-}
-
-uint64_t
-answer_u64(const json_t *j, const char *key)
-{
-	json_int_t v = json_integer_value(json_object_get(j, key));
-
-	return v > 0 ? (uint64_t)v : 0;
-}

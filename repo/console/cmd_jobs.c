@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
 #include <stdio.h>
 
 #include "proto/base/json.h"
 #include "repo/console/console.h"
+#include "repo/console/jobs_follow.h"
 #include "repo/console/table.h"
 
 static void
@@ -41,13 +43,29 @@ print(const json_t *list)
 int
 cmd_jobs(struct console *c, int argc, char **argv)
 {
+	static const struct option options[] = { { "follow", no_argument, NULL,
+						     'f' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	bool json = false, follow = false;
 	json_t *answer, *list;
 	struct err e = { 0 };
-	int rc, status;
-	bool json;
+	int o, rc;
 
-	if (console_plain(c, argc, argv, 0, &json, &status) == -1)
-		return status;
+	while ((o = getopt_long(argc, argv, "fh", options, NULL)) != -1) {
+		switch (o) {
+		case 'f': follow = true; break;
+		case 'j': json = true; break;
+		case 'h': return console_help(c);
+		default: return console_misuse(c, "see the usage");
+		}
+	}
+	if (optind != argc)
+		return console_misuse(c, "what is \"%s\"?", argv[optind]);
+	if (console_dir(c) == NULL)
+		return EXIT_MISUSE;
+	if (follow)
+		return jobs_follow(c, json);
 	if (console_call(c, console_op("jobs"), &answer, &e) != 0)
 		return console_fail(&e);
 	rc = json_get_array(answer, "jobs", &list, &e);

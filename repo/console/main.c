@@ -50,8 +50,23 @@ static const struct command commands[] = {
 	    cmd_show },
 	{ "status", "[--json]", "show what the repository holds", NULL,
 	    cmd_status },
-	{ "jobs", "[--json]", "show what runs, and what ran last", NULL,
+	{ "jobs", "[--follow] [--json]", "show what runs, and what ran last",
+	    "  -f, --follow   go on: on a terminal the table as it changes, "
+	    "elsewhere\n"
+	    "                 a line for each job that comes, does something "
+	    "else or\n"
+	    "                 ends; with --json as JSON\n",
 	    cmd_jobs },
+	{ "watch", "JOB [--json]", "watch a job until it ends",
+	    "Ends with 0 if the job was done, with 1 if not.\n"
+	    "\n"
+	    "  --json   nothing until then, and then the job as JSON\n",
+	    cmd_watch },
+	{ "top", "", "watch all that goes on, on one screen",
+	    "Keys: arrows choose a job, c cancels it, l limits its rate, L "
+	    "that of\n"
+	    "all, p pauses giving space back, ? shows them all, q quits.\n",
+	    cmd_top },
 	{ "restore",
 	    "VM@BACKUP --to FOLDER [--format qcow2|raw] [--volume NAME]...\n"
 	    "                    [--force] [--wait[=SECONDS]]",

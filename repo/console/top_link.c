@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repo/console/top_link.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+
+enum {
+	JOBS_EVERY_MS = 1000,
+	AGENTS_EVERY_MS = 2000,
+	STATUS_EVERY_MS = 3000,
+	STUCK_MS = 1500 /* nobody who quits waits for longer */
+};
+
+struct top_link {
+	struct console console; /* the thread's, as are the next four */
+	uint64_t jobs_ms, agents_ms, status_ms;
+	bool no_agents; /* the daemon does not know that call */
+	pthread_t thread;
+	pthread_mutex_t mu;
+	pthread_cond_t cond;
+	bool stop; /* guarded by mu, as are all below */
+	bool ended;
+	bool fresh;
+	struct top_news news;
+	json_t *ask;
+	char done[TOP_SAID_MAX];
+};
+
+static void
+publish(struct top_link *l, json_t **where, json_t *answer)
+{
+	pthread_mutex_lock(&l->mu);
+	json_decref(*where);
+	*where = answer;
+	l->fresh = true;
+	pthread_mutex_unlock(&l->mu);
+}
+
+static void
+lose(struct top_link *l, const struct err *e)
+{
+	console_close(&l->console);
+	l->agents_ms = l->status_ms = 0;
+	l->no_agents = false;
+	pthread_mutex_lock(&l->mu);
+	l->news.lost = true;
+	snprintf(l->news.why, sizeof(l->news.why), "%.199s",
+	    e->text[0] != 0 ? e->text : err_name(e->code));
+	l->fresh = true;
+	pthread_mutex_unlock(&l->mu);
+}
+
+/* Whether its time has come; if so, when it does again. */
+static bool
+is_due(uint64_t *at, unsigned every_ms)
+{
+	uint64_t now = now_ms();
+
+	if (*at != 0 && now - *at < every_ms)
+		return false;
+	*at = now;
+	return true;
+}
+
+/* An array out of an answer, or of none. */
+static json_t *
+array_of(json_t *answer, const char *key)
+{
+	json_t *list = json_object_get(answer, key);
+
+	list = json_is_array(list) ? json_incref(list) : json_array();
+	json_decref(answer);
+	return list;
+}
+
+static int
+poll_daemon(struct top_link *l, struct err *e)
+{
+	json_t *answer;
+	int rc;
+
+	if (is_due(&l->jobs_ms, JOBS_EVERY_MS)) {
+		rc = console_call(&l->console, console_op("jobs"), &answer, e);
+		if (rc != 0)
+			return rc;
+		publish(l, &l->news.jobs, array_of(answer, "jobs"));
+	}
+	if (!l->no_agents && is_due(&l->agents_ms, AGENTS_EVERY_MS)) {
+		rc =
+		    console_call(&l->console, console_op("agents"), &answer, e);
+		if (rc == 0)
+			publish(l, &l->news.agents, array_of(answer, "agents"));
+		else if (rc == ERR_UNSUP)
+			l->no_agents = true;
+		else
+			return rc;
+	}
+	if (is_due(&l->status_ms, STATUS_EVERY_MS)) {
+		rc =
+		    console_call(&l->console, console_op("status"), &answer, e);
+		if (rc != 0)
+			return rc;
+		publish(l, &l->news.status, answer);
+	}
+	return 0;
+}
+
+static void
+answer_ask(struct top_link *l, json_t *ask)
+{
+	struct err e = { 0 };
+	json_t *answer;
+	int rc;
+
+	rc = console_call(&l->console, ask, &answer, &e);
+	if (rc == 0)
+		json_decref(answer);
+	/* What it changed is seen at once. */
+	l->jobs_ms = l->status_ms = 0;
+	pthread_mutex_lock(&l->mu);
+	l->news.answered = true;
+	l->news.refused = rc != 0;
+	snprintf(l->news.said, sizeof(l->news.said), "%.199s",
+	    rc == 0              ? l->done
+		: e.text[0] != 0 ? e.text
+				 : err_name(rc));
+	l->done[0] = 0;
+	l->fresh = true;
+	pthread_mutex_unlock(&l->mu);
+}
+
+static void *
+link_main(void *arg)
+{
+	struct top_link *l = arg;
+
+	for (;;) {
+		struct timespec t;
+		struct err e = { 0 };
+		json_t *ask;
+
+		pthread_mutex_lock(&l->mu);
+		clock_gettime(CLOCK_REALTIME, &t);
+		t.tv_nsec += JOBS_EVERY_MS / 4 * 1000000L;
+		t.tv_sec += t.tv_nsec / 1000000000L;
+		t.tv_nsec %= 1000000000L;
+		while (!l->stop && l->ask == NULL)
+			if (pthread_cond_timedwait(&l->cond, &l->mu, &t) ==
+			    ETIMEDOUT)
+				break;
+		ask = l->ask;
+		l->ask = NULL;
+		if (l->stop)
+			break;
+		pthread_mutex_unlock(&l->mu);
+		if (ask != NULL)
+			answer_ask(l, ask);
+		if (poll_daemon(l, &e) != 0)
+			lose(l, &e);
+	}
+	json_decref(l->ask);
+	l->ended = true;
+	pthread_cond_signal(&l->cond);
+	pthread_mutex_unlock(&l->mu);
+	return NULL;
+}
+
+struct top_link *
+top_link_start(const char *dir)
+{
+	struct top_link *l = xcalloc(1, sizeof(*l));
+
+	l->console.dir = dir;
+	pthread_mutex_init(&l->mu, NULL);
+	pthread_cond_init(&l->cond, NULL);
+	errno = pthread_create(&l->thread, NULL, link_main, l);
+	if (errno == 0)
+		return l;
+	log_sys("no thread to ask the daemon");
+	pthread_cond_destroy(&l->cond);
+	pthread_mutex_destroy(&l->mu);
+	free(l);
+	return NULL;
+}
+
+bool
+top_link_take(struct top_link *l, struct top_news *out)
+{
+	bool fresh;
+
+	pthread_mutex_lock(&l->mu);
+	fresh = l->fresh;
+	*out = l->news;
+	l->news = (struct top_news){ 0 };
+	l->fresh = false;
+	pthread_mutex_unlock(&l->mu);
+	return fresh;
+}
+
+bool
+top_link_ask(struct top_link *l, json_t *ask, const char *done)
+{
+	bool taken;
+
+	pthread_mutex_lock(&l->mu);
+	taken = l->done[0] == 0;
+	if (taken) {
+		l->ask = ask;
+		snprintf(l->done, sizeof(l->done), "%s", done);
+		pthread_cond_signal(&l->cond);
+	}
+	pthread_mutex_unlock(&l->mu);
+	if (!taken)
+		json_decref(ask);
+	return taken;
+}
+
+void
+top_link_stop(struct top_link *l)
+{
+	struct timespec t;
+	int rc = 0;
+
+	pthread_mutex_lock(&l->mu);
+	l->stop = true;
+	pthread_cond_signal(&l->cond);
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_nsec += STUCK_MS * 1000000L;
+	t.tv_sec += t.tv_nsec / 1000000000L;
+	t.tv_nsec %= 1000000000L;
+	while (!l->ended && rc == 0)
+		rc = pthread_cond_timedwait(&l->cond, &l->mu, &t);
+	rc = l->ended ? 0 : -1;
+	pthread_mutex_unlock(&l->mu);
+	if (rc != 0) {
+		pthread_detach(l->thread);
+		return;
+	}
+	pthread_join(l->thread, NULL);
+	console_close(&l->console);
+	json_decref(l->news.status);
+	json_decref(l->news.jobs);
+	json_decref(l->news.agents);
+	pthread_cond_destroy(&l->cond);
+	pthread_mutex_destroy(&l->mu);
+	free(l);
+}
