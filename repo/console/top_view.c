@@ -125,18 +125,29 @@ static void
 draw_store(struct canvas *c, unsigned row, const json_t *s)
 {
 	uint64_t avail = answer_u64(s, "avail"), total = answer_u64(s, "total");
-	char a[16], b[16], x[WORDS_LEN], y[WORDS_LEN];
+	bool wide = c->cols >= 100;
+	char a[16], x[WORDS_LEN];
 	unsigned col;
 
 	label(c, row, "store");
 	canvas_bar(
-	    c, row, FIGURES, 12, total > avail ? total - avail : 0, total);
-	col = canvas_printf(c, row, FIGURES + 14, LOOK_PLAIN, "%s free of %s",
-	    size_print(avail, a), size_print(total, b));
-	canvas_printf(c, row, col + 3, LOOK_DIM,
-	    "%" PRIu64 " backups in %s  dedup %s  zstd %s",
-	    answer_u64(s, "backups"), size_print(answer_u64(s, "stored"), a),
-	    ratio(s, "logical", "unique", x), ratio(s, "unique", "live", y));
+	    c, row, FIGURES, 10, total > avail ? total - avail : 0, total);
+	col = canvas_printf(
+	    c, row, FIGURES + 12, LOOK_PLAIN, "%s free", size_print(avail, a));
+	if (wide)
+		col = canvas_printf(
+		    c, row, col, LOOK_DIM, " of %s", size_print(total, a));
+	col = canvas_text(c, row, col + 3, LOOK_PLAIN,
+	    size_print(answer_u64(s, "stored"), a));
+	col = canvas_printf(c, row, col, LOOK_DIM, " in %" PRIu64 " backups",
+	    answer_u64(s, "backups"));
+	if (wide)
+		col = canvas_printf(c, row, col, LOOK_DIM,
+		    " of %" PRIu64 " VMs", answer_u64(s, "vms"));
+	col = canvas_printf(c, row, col + 3, LOOK_DIM, "dedup %s",
+	    ratio(s, "logical", "unique", x));
+	canvas_printf(c, row, col + 2, LOOK_DIM, "packed %s",
+	    ratio(s, "unique", "live", x));
 }
 
 static void
