@@ -85,7 +85,6 @@ only 'proto/lane_ssh' libssh/
 only 'repo/store/index' rocksdb/
 only 'proto/chunk\.|repo/serve/jobs\.c|repo/catalog/domain\.c' openssl/
 only 'proto/base/inifile' ini.h
-only 'repo/settings/' ini.h
 only 'repo/console/top_screen' curses.h
 only 'proto/codec\.|agent/qcow2/inflate\.' zstd
 only 'agent/qcow2/inflate\.' zlib
