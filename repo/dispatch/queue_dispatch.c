@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which job goes to which agent, and why one waits.
+ *
+ * One pass goes over all that wait, from the oldest on, and passes over what
+ * cannot run: so a job that cannot run keeps up nobody, and of those that can
+ * the oldest is first.  Restores are before backups: somebody waits for them.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "repo/dispatch/queue_impl.h"
+
+/* Which agent it would go to; NULL: none that is connected. */
+static struct agent *
+agent_of(struct queue *q, const struct entry *e)
+{
+	struct agent *g;
+
+	if (e->named[0] == 0)
+		return agents_with(&q->agents, e->vm);
+	g = agents_find(&q->agents, e->named);
+	return g != NULL && g->lane != NULL ? g : NULL;
+}
+
+static bool
+may(const struct agent *g, const struct entry *e)
+{
+	if (e->kind == JOB_RESTORE)
+		return g->may_restore;
+	return g->may_backup && agent_vm_find(g, e->vm) != NULL;
+}
+
+static bool
+touches(const struct entry *x, const char *vm)
+{
+	return strcmp(x->vm, vm) == 0 || strcmp(x->other, vm) == 0;
+}
+
+/* The job that has one of its VMs in hand, or 0. */
+static uint64_t
+who_is_at(struct queue *q, const struct entry *e)
+{
+	uint64_t job = 0;
+
+	for (const struct entry *x = q->out; x != NULL; x = x->next)
+		if (touches(x, e->vm) ||
+		    (e->other[0] != 0 && touches(x, e->other)))
+			return x->job;
+	if (q->o.busy != NULL)
+		job = q->o.busy(q->o.arg, e->vm);
+	if (job == 0 && q->o.busy != NULL && e->other[0] != 0)
+		job = q->o.busy(q->o.arg, e->other);
+	return job;
+}
+
+static void
+dispatch_kind(struct queue *q, enum job_kind kind)
+{
+	struct entry *e, *next;
+
+	for (e = q->waiting; e != NULL && q->nout < q->o.jobs; e = next) {
+		struct agent *g;
+
+		next = e->next;
+		if (e->kind != kind)
+			continue;
+		g = agent_of(q, e);
+		if (g != NULL && g->ntasks < g->says.jobs && may(g, e) &&
+		    who_is_at(q, e) == 0)
+			entry_give(q, e, g);
+	}
+}
+
+static bool
+any_place(const struct queue *q)
+{
+	if (q->closed || q->nwaiting == 0 || q->nout >= q->o.jobs)
+		return false;
+	for (const struct agent *g = q->agents.first; g != NULL; g = g->next)
+		if (g->lane != NULL && g->ntasks < g->says.jobs)
+			return true;
+	return false;
+}
+
+void
+queue_dispatch(struct queue *q)
+{
+	if (!any_place(q))
+		return;
+	dispatch_kind(q, JOB_RESTORE);
+	dispatch_kind(q, JOB_BACKUP);
+}
+
+void
+queue_reason(struct queue *q, const struct entry *e, char *out, size_t len)
+{
+	const struct agent *g = agent_of(q, e);
+	uint64_t job;
+
+	if (g == NULL && e->named[0] != 0)
+		snprintf(out, len, "%s is not connected", e->named);
+	else if (g == NULL)
+		snprintf(out, len, "no connected agent has %s", e->vm);
+	else if (e->kind == JOB_BACKUP && agent_vm_find(g, e->vm) == NULL)
+		snprintf(out, len, "%s does not report %s", g->name, e->vm);
+	else if (!may(g, e))
+		snprintf(out, len, "the key %s has not the role %s", g->name,
+		    job_kind_name(e->kind));
+	else if ((job = who_is_at(q, e)) != 0)
+		snprintf(out, len, "waits for job %" PRIu64, job);
+	else if (g->ntasks >= g->says.jobs)
+		snprintf(out, len, "waits for a place on %s (%u of %u)",
+		    g->name, g->ntasks, g->says.jobs);
+	else if (q->nout >= q->o.jobs)
+		snprintf(out, len, "waits for a place: %u of %u jobs run",
+		    q->nout, q->o.jobs);
+	else
+		snprintf(out, len, "is next");
+}
