@@ -35,6 +35,7 @@ struct lane {
 	uint8_t *in;
 	size_t in_off; /* the first byte that was not handed out */
 	size_t in_end;
+	uint32_t limit; /* of a frame's payload */
 
 	uint64_t bytes_in;
 	uint64_t bytes_out;
@@ -50,6 +51,7 @@ lane_new(const struct lane_ops *ops, void *t, const char *peer)
 	l->t = t;
 	l->peer = xstrdup(peer);
 	l->in = xmalloc(IN_CAP);
+	l->limit = FRAME_PAYLOAD_MAX;
 	return l;
 }
 
@@ -186,6 +188,10 @@ take_frame(struct lane *l, struct frame *f, bool *whole, struct err *e)
 	rc = frame_parse(l->in + l->in_off, f, e);
 	if (rc != 0)
 		return name_peer(l, e);
+	if (f->len > l->limit)
+		return err_set(e, ERR_LIMIT,
+		    "%s: a frame of %zu bytes on a lane that takes %u", l->peer,
+		    f->len, l->limit);
 	if (have - FRAME_HEADER_LEN < f->len)
 		return 0;
 	f->payload = l->in + l->in_off + FRAME_HEADER_LEN;
@@ -199,9 +205,11 @@ take_frame(struct lane *l, struct frame *f, bool *whole, struct err *e)
 static int
 fill(struct lane *l, int timeout_ms, struct err *e)
 {
-	size_t got = 0;
+	size_t got = 0, most = LANE_WINDOW;
 	int rc;
 
+	if (l->limit < FRAME_PAYLOAD_MAX)
+		most = FRAME_HEADER_LEN + l->limit;
 	if (l->in_off == l->in_end) {
 		l->in_off = 0;
 		l->in_end = 0;
@@ -213,8 +221,7 @@ fill(struct lane *l, int timeout_ms, struct err *e)
 	assert(IN_CAP - l->in_end >= LANE_WINDOW);
 	if (timeout_ms != 0 && l->meter != NULL)
 		atomic_fetch_add(&l->meter->waiting, 1);
-	rc = l->ops->read(
-	    l->t, l->in + l->in_end, LANE_WINDOW, timeout_ms, &got, e);
+	rc = l->ops->read(l->t, l->in + l->in_end, most, timeout_ms, &got, e);
 	if (timeout_ms != 0 && l->meter != NULL)
 		atomic_fetch_sub(&l->meter->waiting, 1);
 	if (rc == 0) {
@@ -292,6 +299,12 @@ lane_look(struct lane *l, struct err *e)
 		return rc;
 	rc = fill(l, 0, e);
 	return rc == ERR_TIMEOUT ? 0 : rc;
+}
+
+void
+lane_limit(struct lane *l, uint32_t len)
+{
+	l->limit = len;
 }
 
 void

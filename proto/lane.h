@@ -91,6 +91,10 @@ int lane_look(struct lane *l, struct err *e);
 /** lane_traffic(l, &in, &out): payload and header bytes so far. */
 void lane_traffic(const struct lane *l, uint64_t *in, uint64_t *out);
 
+/** lane_limit(l, len): from here on a frame may have so many bytes of payload
+ * at most (ERR_LIMIT), and little more than one is read ahead. */
+void lane_limit(struct lane *l, uint32_t len);
+
 /* Whether bytes move: told by any number of lanes, read by any thread. */
 struct lane_meter {
 	atomic_uint_fast64_t moved; /* bytes, as the transport took them */

@@ -16,6 +16,7 @@
 #include "proto/base/log.h"
 #include "proto/base/notify.h"
 #include "proto/lane_ssh.h"
+#include "repo/serve/agents.h"
 #include "repo/serve/audited.h"
 #include "repo/serve/listener.h"
 #include "repo/serve/pulse.h"
@@ -43,7 +44,8 @@ static const char usage_text[] =
     "                 [--block-cache SIZE] [--pack-limit SIZE]\n"
     "                 [--live-percent N] [--checkpoint S]\n"
     "                 [--keep-incomplete HOURS] [--scrub-interval DAYS]\n"
-    "                 [--bwlimit RATE] [--verbose] [--hook COMMAND]\n"
+    "                 [--bwlimit RATE] [--jobs N] [--verbose] [--hook "
+    "COMMAND]\n"
     "                 [--hook-timeout TIME] [--low-space PERCENT]\n"
     "                 [--http ADDR:PORT] [--metrics-vms]\n"
     "       backstayd -t REPO\n"
@@ -79,6 +81,8 @@ static const char usage_text[] =
     "                      believed (30)\n"
     "  --bwlimit RATE      bytes a second of all agents together; 0: no "
     "limit\n"
+    "  --jobs N            so many jobs of connected agents run at a time "
+    "(16)\n"
     "  --verbose           log every lane and chunk\n"
     "  --hook COMMAND      a program to run when a job ends or fails, ...\n"
     "  --hook-timeout TIME it is killed after that (60s)\n"
@@ -244,6 +248,7 @@ daemon_open(
 	d->srv.catalog = catalog_new();
 	d->srv.locks = locks_new();
 	d->srv.jobs = jobs_new(serve_let_go, &d->srv);
+	d->srv.queue = agents_queue(&d->srv, (unsigned)s->jobs);
 	d->srv.events = events_new(dir);
 	jobs_tell(d->srv.jobs, d->srv.events);
 	rc = hook_start(d->srv.events, dir, &d->srv.hook);
@@ -282,6 +287,7 @@ daemon_close(struct daemon *d)
 	reclaimer_stop(d->srv.reclaimer);
 	store_close(d->srv.store);
 	hook_stop(d->srv.hook, HOOK_STOP_MS);
+	queue_free(d->srv.queue);
 	jobs_free(d->srv.jobs);
 	events_free(d->srv.events);
 	locks_free(d->srv.locks);
@@ -311,6 +317,10 @@ say_memory(const struct daemon *d, const struct settings *s)
 	    size_print(STORE_RANGES + SERVE_LANES_MAX * lane, a),
 	    SERVE_LANES_MAX, size_print(lane, b),
 	    size_print(block_cache(s), c));
+	lane = 2 * AGENT_FRAME_MAX + LANE_FLUSH_LEN + AGENT_LIST_MAX;
+	log_info("agents: at most %d, each a thread and up to %s; %d jobs that "
+		 "wait",
+	    SERVE_AGENTS_MAX, size_print(lane, a), QUEUE_MAX);
 }
 
 /* Packs are kept open for reading, and RocksDB has files of its own. */
@@ -367,6 +377,7 @@ stop(struct daemon *d)
 	atomic_store(&d->srv.until_ms, now_ms() + PARTIAL_MS);
 	atomic_store(&d->srv.stopping, true);
 	locks_close(d->srv.locks);
+	queue_close(d->srv.queue, "the daemon is stopping");
 	jobs_end_all(d->srv.jobs, "the daemon is stopping");
 	if (listener_stop(d->listener, STOP_MS))
 		return;

@@ -67,6 +67,30 @@ static const struct command commands[] = {
 	    "that of\n"
 	    "all, p pauses giving space back, ? shows them all, q quits.\n",
 	    cmd_top },
+	{ "agents", "[--json]", "show the hosts that are connected",
+	    "Those where `backstay-agent serve` runs, with their VMs and what "
+	    "they\n"
+	    "do now.\n",
+	    cmd_agents },
+	{ "backup", "VM [--host AGENT] [--full] [--wait] [--later] [--json]",
+	    "have a connected host back up a VM now",
+	    "Queues it and prints the number of the job: see jobs, cancel.\n"
+	    "\n"
+	    "  --host AGENT   that host, and no other; else where the VM "
+	    "runs, or\n"
+	    "                 a host that has it\n"
+	    "  --full         read all of it, and build on no earlier one\n"
+	    "  --wait         until it has ended, well or not; prints the "
+	    "name of\n"
+	    "                 the backup\n"
+	    "  --later        also where no connected host has the VM: it "
+	    "waits for\n"
+	    "                 one\n"
+	    "  -q, --quiet    no progress\n",
+	    cmd_backup },
+	{ "cancel", "JOB [--json]", "end a job that waits or runs",
+	    "What an interrupted backup has stored is kept for the next one.\n",
+	    cmd_cancel },
 	{ "restore",
 	    "VM@BACKUP --to FOLDER [--format qcow2|raw] [--volume NAME]...\n"
 	    "                    [--force] [--wait[=SECONDS]]",

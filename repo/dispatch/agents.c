@@ -315,6 +315,21 @@ agents_drop(struct agents *a, struct agent *g)
 	free(g);
 }
 
+void
+agents_trim(struct agents *a)
+{
+	struct agent *oldest = NULL;
+
+	if (a->n <= AGENTS_KEPT)
+		return;
+	for (struct agent *g = a->first; g != NULL; g = g->next)
+		if (g->lane == NULL && g->ntasks == 0 &&
+		    (oldest == NULL || g->lost_ms < oldest->lost_ms))
+			oldest = g;
+	if (oldest != NULL)
+		agents_drop(a, oldest);
+}
+
 const struct agent_vm *
 agent_vm_find(const struct agent *g, const char *vm)
 {
@@ -409,7 +424,9 @@ agent_to_json(const struct agent *g)
 	json_set_str(o, "host", g->says.host);
 	json_set_str(o, "version", g->says.version);
 	json_set_str(o, "from", g->from);
-	json_set_str(o, "since", time_print(g->since, since));
+	json_set_bool(o, "connected", g->lane != NULL);
+	json_set_str(o, "since",
+	    time_print(g->lane != NULL ? g->since : g->lost, since));
 	json_set_u64(o, "jobs", g->says.jobs);
 	json_set_bool(o, "backup", g->may_backup);
 	json_set_bool(o, "restore", g->may_restore);

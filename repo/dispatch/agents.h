@@ -16,13 +16,15 @@
 #include "proto/name.h"
 
 enum {
-	AGENTS_MAX = 256, /* connected at a time */
+	AGENTS_MAX = 256,  /* connected at a time */
+	AGENTS_KEPT = 512, /* with those that are not connected any more */
 	AGENT_JOBS_MAX = 64,
 	AGENT_VMS_MAX = 512,
 	AGENT_DISKS_MAX = 2048, /* of all its VMs */
 	AGENT_PATH_MAX = 1023,
 	AGENT_WORD_MAX = 64, /* host, version, format */
 	AGENT_RUNNING_MAX = 256,
+	AGENT_LIST_MAX = 512 << 10, /* that its list takes: by the above */
 	TASK_LEN = 16,
 	/* What a frame of its lane may have: so one agent's list is small. */
 	AGENT_FRAME_MAX = 256 << 10
@@ -80,8 +82,10 @@ struct agent {
 	char from[AGENT_WORD_MAX + 1]; /* where its lane comes from */
 	uint64_t since;                /* seconds: connected */
 	uint64_t order;                /* of its last `serve`: later is more */
-	uint64_t lost_ms;              /* now_ms() when its lane ended */
-	struct queue_lane *lane;       /* NULL: not connected */
+	struct queue_lane *lane;       /* NULL: not connected, */
+	uint64_t lost_ms;              /* since then, by now_ms(), */
+	uint64_t lost;                 /* and in seconds since 1970 */
+	bool given_up;                 /* and for longer than a grace */
 	struct agent_says says;
 	unsigned ntasks; /* that it has in hand */
 };
@@ -113,8 +117,10 @@ struct agent *agents_get(struct agents *a, const char *name);
 void agents_says(struct agents *a, struct agent *g, struct agent_says *s);
 void agents_changed(struct agents *a);
 
-/** agents_drop(a, g): forget it. */
+/** agents_drop(a, g): forget it; it has no tasks.
+ * agents_trim(a): the one that is lost longest, where there are too many. */
 void agents_drop(struct agents *a, struct agent *g);
+void agents_trim(struct agents *a);
 
 /** agent_vm_find(g, vm): as it reports it, or NULL. */
 const struct agent_vm *agent_vm_find(const struct agent *g, const char *vm);

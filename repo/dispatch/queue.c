@@ -125,8 +125,6 @@ task_out(struct queue *q, struct entry *e)
 	e->told = false;
 	memset(e->task, 0, sizeof(e->task));
 	g->ntasks--;
-	if (g->lane == NULL && g->ntasks == 0)
-		agents_drop(&q->agents, g);
 }
 
 void
@@ -475,14 +473,11 @@ void
 queue_tick(struct queue *q)
 {
 	uint64_t now = now_ms();
-	struct agent *g, *next;
 
 	queue_lock(q);
-	for (g = q->agents.first; g != NULL; g = next) {
-		next = g->next;
+	for (struct agent *g = q->agents.first; g != NULL; g = g->next)
 		if (g->lane == NULL && now - g->lost_ms >= QUEUE_GRACE_MS)
 			queue_forget_lost(q, g);
-	}
 	end_overdue(q, now);
 	queue_dispatch(q);
 	queue_unlock(q);

@@ -49,12 +49,15 @@ struct queue_end {
 
 struct queue_options {
 	unsigned jobs; /* at a time, over all hosts */
-	/* Each called with the queue's mutex held; they may take the mutex of
-	 * repo/serve/jobs, and nothing else. */
+	/* Each but the last is called with the queue's mutex held; they may
+	 * take the mutexes of jobs and of events, and no other. */
 	uint64_t (*id)(void *arg); /* the number of a new job */
 	void (*note)(void *arg, const struct queue_end *end); /* or NULL */
 	/* A job at that VM that is not the queue's, or 0; or NULL. */
 	uint64_t (*busy)(void *arg, const char *vm);
+	/* An agent is not there for QUEUE_GRACE_MS, or is back; or NULL. */
+	void (*seen)(
+	    void *arg, const char *agent, const char *host, bool connected);
 	/* Cancel a job that runs: called without a mutex.  As queue_cancel. */
 	int (*cancel)(void *arg, uint64_t job, const char *who, struct err *e);
 	void *arg;
@@ -112,11 +115,17 @@ int queue_cancel(struct queue *q, uint64_t job, const char *who, struct err *e);
  * handed over any more, and lanes that wait get ERR_CLOSED. */
 void queue_close(struct queue *q, const char *text);
 
-/** queue_to_json(q, jobs): the jobs of the queue as members of `jobs`, oldest
- * first, QUEUE_LISTED_MAX at most; returns how many more wait. */
-unsigned queue_to_json(struct queue *q, json_t *jobs);
+/** queue_takes(q, r, e): a connected agent could take it, once there is a
+ * place; ERR_NOENT says why none can. */
+int queue_takes(struct queue *q, const struct queue_request *r, struct err *e);
 
-/** queue_agents_to_json(q, after, next): connected agents, by name, behind
+/** queue_to_json(q, job, jobs): append the jobs of the queue as `jobs` has
+ * them, oldest first, QUEUE_LISTED_MAX at most; returns how many more wait.
+ * With ${job} that one alone, if it is there. */
+unsigned queue_to_json(struct queue *q, uint64_t job, json_t *jobs);
+
+/** queue_agents_to_json(q, after, next): agents that are connected, or were, by
+ * name, behind
  * ${after} (or NULL); as many as an answer can have: ${next} (room:
  * NAME_PART_MAX + 1) is the last one's name then, else "". */
 json_t *queue_agents_to_json(struct queue *q, const char *after, char *next);

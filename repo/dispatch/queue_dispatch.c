@@ -93,11 +93,11 @@ queue_dispatch(struct queue *q)
 	dispatch_kind(q, JOB_BACKUP);
 }
 
-void
-queue_reason(struct queue *q, const struct entry *e, char *out, size_t len)
+/* Why no agent that is connected could take it; false: one could. */
+static bool
+nobody(struct queue *q, const struct entry *e, char *out, size_t len)
 {
 	const struct agent *g = agent_of(q, e);
-	uint64_t job;
 
 	if (g == NULL && e->named[0] != 0)
 		snprintf(out, len, "%s is not connected", e->named);
@@ -108,7 +108,21 @@ queue_reason(struct queue *q, const struct entry *e, char *out, size_t len)
 	else if (!may(g, e))
 		snprintf(out, len, "the key %s has not the role %s", g->name,
 		    job_kind_name(e->kind));
-	else if ((job = who_is_at(q, e)) != 0)
+	else
+		return false;
+	return true;
+}
+
+void
+queue_reason(struct queue *q, const struct entry *e, char *out, size_t len)
+{
+	const struct agent *g = agent_of(q, e);
+	uint64_t job;
+
+	if (nobody(q, e, out, len))
+		return;
+	job = who_is_at(q, e);
+	if (job != 0)
 		snprintf(out, len, "waits for job %" PRIu64, job);
 	else if (g->ntasks >= g->says.jobs)
 		snprintf(out, len, "waits for a place on %s (%u of %u)",
@@ -118,4 +132,21 @@ queue_reason(struct queue *q, const struct entry *e, char *out, size_t len)
 		    q->nout, q->o.jobs);
 	else
 		snprintf(out, len, "is next");
+}
+
+int
+queue_takes(struct queue *q, const struct queue_request *r, struct err *e)
+{
+	struct entry x = { .kind = r->kind };
+	char why[ERR_TEXT_MAX / 2];
+	bool none;
+
+	snprintf(x.vm, sizeof(x.vm), "%s", r->vm);
+	snprintf(
+	    x.named, sizeof(x.named), "%s", r->agent != NULL ? r->agent : "");
+	queue_lock(q);
+	none = nobody(q, &x, why, sizeof(why));
+	queue_unlock(q);
+	return none ? err_set(e, ERR_NOENT, "%s; see `backstay agents`", why)
+		    : 0;
 }

@@ -39,8 +39,6 @@ queue_forget_lost(struct queue *q, struct agent *g)
 	char why[120];
 
 	snprintf(why, sizeof(why), "the connection to %s was lost", g->name);
-	/* The last one that goes takes the agent along. */
-	g->ntasks++;
 	for (e = q->out; e != NULL; e = next) {
 		next = e->next;
 		if (e->agent != g)
@@ -50,9 +48,11 @@ queue_forget_lost(struct queue *q, struct agent *g)
 		else if (e->state == ENTRY_LEAVING)
 			entry_gone(q, e);
 	}
-	g->ntasks--;
-	if (g->lane == NULL && g->ntasks == 0)
-		agents_drop(&q->agents, g);
+	if (g->given_up)
+		return;
+	g->given_up = true;
+	if (q->o.seen != NULL)
+		q->o.seen(q->o.arg, g->name, g->says.host, false);
 }
 
 void
@@ -73,9 +73,10 @@ queue_lane_end(struct queue_lane *l)
 		l->agent = NULL;
 		g->lane = NULL;
 		g->lost_ms = now_ms();
+		g->lost = (uint64_t)time(NULL);
 		q->agents.nconnected--;
 		agents_changed(&q->agents);
-		g->ntasks++;
+		agents_trim(&q->agents);
 		for (e = q->out; e != NULL; e = next) {
 			next = e->next;
 			/* It never heard of these. */
@@ -83,8 +84,6 @@ queue_lane_end(struct queue_lane *l)
 			    !e->told)
 				entry_back(q, e, "its agent was lost");
 		}
-		if (--g->ntasks == 0)
-			agents_drop(&q->agents, g);
 		queue_dispatch(q);
 	}
 	queue_unlock(q);
@@ -150,6 +149,9 @@ connect_agent(struct queue_lane *l, struct agent *g, const char *host)
 				 "takes over from that from %s",
 			    g->name, host, l->from, g->from);
 	}
+	if (g->given_up && q->o.seen != NULL)
+		q->o.seen(q->o.arg, g->name, host, true);
+	g->given_up = false;
 	g->lane = l;
 	g->may_backup = l->may_backup;
 	g->may_restore = l->may_restore;

@@ -36,23 +36,25 @@ to_json(struct queue *q, const struct entry *e)
 }
 
 unsigned
-queue_to_json(struct queue *q, json_t *jobs)
+queue_to_json(struct queue *q, uint64_t job, json_t *jobs)
 {
-	unsigned n = 0;
+	unsigned n = 0, all = 0;
 
 	queue_lock(q);
 	/* Handed over, but not begun; there are few. */
 	for (const struct entry *e = q->out; e != NULL; e = e->next)
-		if (e->state == ENTRY_GIVEN)
+		if (e->state == ENTRY_GIVEN && (job == 0 || e->job == job))
 			json_array_append_new(jobs, to_json(q, e));
 	for (const struct entry *e = q->waiting;
 	     e != NULL && n < QUEUE_LISTED_MAX; e = e->next) {
+		if (job != 0 && e->job != job)
+			continue;
 		json_array_append_new(jobs, to_json(q, e));
 		n++;
 	}
-	n = q->nwaiting - n;
+	all = q->nwaiting;
 	queue_unlock(q);
-	return n;
+	return all - n;
 }
 
 static void
@@ -105,8 +107,7 @@ queue_agents_to_json(struct queue *q, const char *after, char *next)
 	for (const struct agent *g = q->agents.first; g != NULL; g = g->next) {
 		json_t *o;
 
-		if (g->lane == NULL ||
-		    (after != NULL && strcmp(g->name, after) <= 0))
+		if (after != NULL && strcmp(g->name, after) <= 0)
 			continue;
 		len += weight(g);
 		if (len > PAGE_MAX && json_array_size(list) > 0) {

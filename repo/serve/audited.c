@@ -69,6 +69,8 @@ static const struct audited {
 	{ "gc", false, changes_state },
 	{ "scrub", false, changes_state },
 	{ "hold", false, NULL },
+	{ "backup", false, NULL },
+	{ "cancel", false, NULL },
 };
 
 static const struct audited *
@@ -82,8 +84,8 @@ find(const char *op, const json_t *q)
 	return NULL;
 }
 
-static char *
-who_is(const struct session *s)
+char *
+audited_who(const struct session *s)
 {
 	if (s->key == keyset_console())
 		return xasprintf("uid %u", (unsigned)s->uid);
@@ -106,7 +108,7 @@ static int
 note(struct session *s, const char *op, json_t *what, const char *outcome,
     uint64_t of, uint64_t *number, struct err *e)
 {
-	char *who = who_is(s);
+	char *who = audited_who(s);
 	struct audit_entry a = { .who = who,
 		.from = lane_peer(s->lane),
 		.op = op,
@@ -234,7 +236,11 @@ audited_run(struct session *s, const char *op, audited_op *run, const json_t *q,
 	} else if (strcmp(op, "restore") == 0) {
 		note_job(s, op, q, a);
 	} else {
-		note(s, op, asked(q), "done", 0, NULL, NULL);
+		json_t *what = asked(q);
+
+		if (json_object_get(what, "job") == NULL)
+			json_object_set(what, "job", json_object_get(a, "job"));
+		note(s, op, what, "done", 0, NULL, NULL);
 	}
 	return rc;
 }
@@ -250,7 +256,8 @@ audited_job_end(struct serve *srv, struct job *j)
 	if (j->audit == 0)
 		return;
 	if (j->face.state != JOB_DONE)
-		text = xasprintf("failed: %s", j->face.text);
+		text = xasprintf(
+		    "%s: %s", job_state_name(j->face.state), j->face.text);
 	a.outcome = text != NULL ? text : "done";
 	audited_note(srv, &a, NULL, NULL);
 	free(text);

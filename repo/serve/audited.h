@@ -27,6 +27,9 @@ int audited_run(struct session *s, const char *op, audited_op *run,
 void audited_refused(
     struct session *s, const char *op, const json_t *q, const struct err *e);
 
+/** audited_who(s): "uid 0", or the key's name; the caller's. */
+char *audited_who(const struct session *s);
+
 /** audited_job_end(srv, j): from serve_let_go. */
 void audited_job_end(struct serve *srv, struct job *j);
 

@@ -7,9 +7,9 @@
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
+#include "repo/serve/agents.h"
 #include "repo/serve/damage.h"
 #include "repo/serve/leaving.h"
-#include "repo/serve/session.h"
 
 enum { PARENT_DAMAGE_MS = 30000 };
 
@@ -293,7 +293,9 @@ prepare(struct session *s, const json_t *q, struct job **out, struct err *e)
 		rc = check_may(s->key, vm, e);
 	if (rc != 0)
 		return rc;
-	j = job_new(s->srv->jobs, JOB_BACKUP, vm, s->key->name);
+	rc = agents_task(s, q, JOB_BACKUP, vm, NULL, vm, &j, e);
+	if (rc != 0)
+		return rc;
 	memcpy(j->manifest.vm, vm, strlen(vm) + 1);
 	memcpy(j->manifest.host, s->key->name, strlen(s->key->name) + 1);
 	j->manifest.chunk_size = store_format(s->srv->store)->chunk_size;
@@ -375,7 +377,11 @@ ingest_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 	if (j->domain.keyed)
 		json_set_hex(a, "hash_key", j->domain.key, HASH_KEY_LEN);
 	offer_parent(s, j, a);
-	job_start(j);
+	rc = agents_begin(s, j, e);
+	if (rc != 0) {
+		job_drop(j);
+		return rc;
+	}
 	session_job(s, j, true);
 	log_info("job %" PRIu64 ": backup of %s (%s) began: %u volumes, %s%s",
 	    j->face.id, m->vm, s->key->name, m->nvolumes,

@@ -15,6 +15,9 @@
 #include "proto/lane_unix.h"
 #include "repo/serve/session.h"
 
+/* What a lane counts as. */
+enum count { COUNT_NONE, COUNT_FRESH, COUNT_WORK, COUNT_AGENT };
+
 struct conn {
 	struct conns *all;
 	struct conn *next; /* guarded by all->mu */
@@ -26,6 +29,7 @@ struct conn {
 	int begun; /* a second handle on it, until there is a lane, or -1 */
 	bool cut;  /* guarded by all->mu, with begun and all below */
 	bool done;
+	enum count count;
 	struct lane *lane;
 	char *line; /* the key's, as the file had it when the lane began */
 };
@@ -65,6 +69,71 @@ key_line(const struct auth_key *key)
 	return s;
 }
 
+static unsigned *
+counter(struct conn *k)
+{
+	struct conns *c = k->all;
+
+	switch (k->count) {
+	case COUNT_FRESH: return &c->nfresh;
+	case COUNT_WORK: return k->local ? &c->nlocal : &c->nssh;
+	case COUNT_AGENT: return &c->nagents;
+	default: return NULL;
+	}
+}
+
+/* ${c} is locked. */
+static void
+recount(struct conn *k, enum count count)
+{
+	unsigned *n = counter(k);
+
+	if (n != NULL)
+		--*n;
+	k->count = count;
+	n = counter(k);
+	if (n != NULL)
+		++*n;
+}
+
+int
+conn_works(struct conn *k, struct err *e)
+{
+	struct conns *c = k->all;
+	unsigned most = SERVE_LANES_MAX;
+	int rc = 0;
+
+	if (!k->local)
+		most -= SERVE_LANES_CONSOLE;
+	pthread_mutex_lock(&c->mu);
+	if (k->count != COUNT_WORK &&
+	    c->nssh + (k->local ? c->nlocal : 0) >= most)
+		rc = err_set(e, ERR_LIMIT,
+		    "%u lanes are open, and there may not be more",
+		    c->nlocal + c->nssh);
+	else
+		recount(k, COUNT_WORK);
+	pthread_mutex_unlock(&c->mu);
+	return rc;
+}
+
+int
+conn_serves(struct conn *k, struct err *e)
+{
+	struct conns *c = k->all;
+	int rc = 0;
+
+	pthread_mutex_lock(&c->mu);
+	if (k->count != COUNT_AGENT && c->nagents >= SERVE_AGENTS_MAX)
+		rc = err_set(e, ERR_LIMIT,
+		    "%u agents are connected, and there may not be more",
+		    c->nagents);
+	else
+		recount(k, COUNT_AGENT);
+	pthread_mutex_unlock(&c->mu);
+	return rc;
+}
+
 /* The lane can be cut from outside from here on. */
 static int
 publish(struct conn *k, struct lane *lane, const struct auth_key *key,
@@ -79,15 +148,13 @@ publish(struct conn *k, struct lane *lane, const struct auth_key *key,
 		lane_shutdown(lane);
 	if (!k->local)
 		k->line = key_line(key);
-	if (k->local ? c->nlocal + c->nssh >= SERVE_LANES_MAX
-		     : c->nssh >= SERVE_LANES_MAX - SERVE_LANES_CONSOLE)
+	if (c->nfresh >= SERVE_FRESH_MAX)
 		rc = err_set(e, ERR_LIMIT,
-		    "%u lanes are open, and there may not be more",
-		    c->nlocal + c->nssh);
-	else if (k->local)
-		c->nlocal++;
+		    "%u lanes have not said yet what they are for, and there "
+		    "may not be more",
+		    c->nfresh);
 	else
-		c->nssh++;
+		recount(k, COUNT_FRESH);
 	pthread_mutex_unlock(&c->mu);
 	return rc;
 }
@@ -107,10 +174,7 @@ uncount(struct conn *k)
 	struct conns *c = k->all;
 
 	pthread_mutex_lock(&c->mu);
-	if (k->local)
-		c->nlocal--;
-	else
-		c->nssh--;
+	recount(k, COUNT_NONE);
 	pthread_mutex_unlock(&c->mu);
 }
 
@@ -118,27 +182,21 @@ static void
 run(struct conn *k, struct lane *lane, const struct auth_key *key)
 {
 	struct conns *c = k->all;
-	struct session s = {
-		.srv = c->srv, .lane = lane, .key = key, .uid = k->uid
-	};
+	struct session s = { .srv = c->srv,
+		.lane = lane,
+		.key = key,
+		.conn = k,
+		.uid = k->uid };
 	struct err refused;
-	bool counted;
 	int rc;
 
 	rc = publish(k, lane, key, &refused);
-	counted = rc == 0;
-	if (rc == 0)
-		rc = keyring_lane_begin(
-		    c->srv->keyring, key, &s.usage, &refused);
 	session_run(&s, rc != 0 ? &refused : NULL);
-	if (rc == 0)
-		keyring_lane_end(c->srv->keyring, s.usage);
 	/* Before the lane goes, or it could be cut when it is no more. */
 	unpublish(k);
 	lane_linger(lane, SERVE_FAREWELL_MS);
 	lane_close(lane);
-	if (counted)
-		uncount(k);
+	uncount(k);
 }
 
 static bool

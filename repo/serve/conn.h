@@ -20,8 +20,10 @@ struct conns {
 	pthread_cond_t gone;
 	struct conn *first; /* guarded by mu, with all below */
 	unsigned nunknown;  /* not authenticated yet */
-	unsigned nssh;      /* authenticated */
-	unsigned nlocal;
+	unsigned nfresh;    /* authenticated; did not say what for */
+	unsigned nssh;      /* that work */
+	unsigned nlocal;    /* likewise, of the local socket */
+	unsigned nagents;   /* of connected agents */
 };
 
 void conns_init(
@@ -39,6 +41,11 @@ void conns_hurry(struct conns *c, uint64_t within_ms);
 
 /** conns_start(c, fd, local): a thread for the accepted socket. */
 void conns_start(struct conns *c, int fd, bool local);
+
+/** conn_works(k, e): the lane is one that works from here on; conn_serves: an
+ * agent's.  ERR_LIMIT.  Its own thread. */
+int conn_works(struct conn *k, struct err *e);
+int conn_serves(struct conn *k, struct err *e);
 
 /** conns_reap(c): join those that have ended.  Accepting thread only. */
 void conns_reap(struct conns *c);

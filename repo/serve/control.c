@@ -5,6 +5,7 @@
 
 #include "proto/base/json.h"
 #include "proto/base/log.h"
+#include "repo/serve/agents.h"
 #include "repo/serve/audited.h"
 #include "repo/serve/partial.h"
 #include "repo/serve/damage.h"
@@ -361,31 +362,6 @@ op_status(struct session *s, const json_t *q, json_t *a, struct err *e)
 	return 0;
 }
 
-static int
-op_jobs(struct session *s, const json_t *q, json_t *a, struct err *e)
-{
-	json_t *list, *one;
-	uint64_t job = 0;
-	int rc;
-
-	rc = json_opt_u64(q, "job", &job, e);
-	if (rc != 0)
-		return rc;
-	if (job == 0) {
-		json_object_set_new(a, "jobs", jobs_to_json(s->srv->jobs));
-		return 0;
-	}
-	one = jobs_one_to_json(s->srv->jobs, job);
-	list = json_array();
-	json_object_set_new(a, "jobs", list);
-	json_array_append_new(list, one);
-	if (json_is_null(one))
-		return err_set(e, ERR_NOENT,
-		    "there is no job %llu, or it ended long ago",
-		    (unsigned long long)job);
-	return 0;
-}
-
 static const struct op {
 	const char *name;
 	unsigned roles; /* one of these; 0: anybody, who has begun a job */
@@ -403,7 +379,7 @@ static const struct op {
 	{ "list", ROLE_BACKUP | ROLE_RESTORE | ROLE_DELETE, op_list },
 	{ "show", ROLE_BACKUP | ROLE_RESTORE | ROLE_DELETE, op_show },
 	{ "status", ROLE_ADMIN, op_status },
-	{ "jobs", ROLE_ADMIN, op_jobs },
+	{ "jobs", ROLE_ADMIN, jobs_call },
 	{ "delete", ROLE_DELETE, delete_backups },
 	{ "prune", ROLE_DELETE, prune_call },
 	{ "protect", ROLE_ADMIN, protect_call },
@@ -414,6 +390,12 @@ static const struct op {
 	{ "damage", ROLE_ADMIN, damage_call },
 	{ "scrub", ROLE_ADMIN, scrub_call },
 	{ "hold", ROLE_ADMIN, hold_call },
+	{ "serve", ROLE_BACKUP | ROLE_RESTORE, serve_call },
+	{ "next", ROLE_BACKUP | ROLE_RESTORE, next_call },
+	{ "ended", ROLE_BACKUP | ROLE_RESTORE, ended_call },
+	{ "agents", ROLE_ADMIN, agents_call },
+	{ "backup", ROLE_ADMIN, backup_call },
+	{ "cancel", ROLE_ADMIN, cancel_call },
 };
 
 static const struct op *
@@ -457,8 +439,11 @@ run_op(struct session *s, const json_t *q, json_t *a, struct err *e)
 	if (op == NULL)
 		return err_set(e, ERR_UNSUP,
 		    "\"%.60s\" is no operation of this daemon", name);
-	if (op->roles == 0 || auth_may(s->key, op->roles))
-		return audited_run(s, op->name, op->run, q, a, e);
+	if (op->roles == 0 || auth_may(s->key, op->roles)) {
+		rc = op->run != op_hello ? agents_lane(s, op->name, e) : 0;
+		return rc != 0 ? rc
+			       : audited_run(s, op->name, op->run, q, a, e);
+	}
 	rc = refuse(s, op, e);
 	audited_refused(s, op->name, q, e);
 	return rc;

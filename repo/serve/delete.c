@@ -155,7 +155,9 @@ delete_of_vm(struct session *s, const struct manifest *m, unsigned n,
 	job_start(j);
 	rc = job_enter(j, e);
 	if (rc == 0) {
-		rc = drop(s, m, n, e);
+		rc = job_settle(j, e);
+		if (rc == 0)
+			rc = drop(s, m, n, e);
 		job_leave(j);
 	}
 	describe(m, n, text, sizeof(text));

@@ -209,6 +209,10 @@ ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
 	/* The lock on the VM is held: nobody else gives it a time meanwhile. */
 	m.time = catalog_next_time(s->srv->catalog, m.vm, (uint64_t)time(NULL));
 	guard_stamp(s->srv->guard, &m);
+	/* From here on it is done, or fails by itself. */
+	rc = job_settle(j, e);
+	if (rc != 0)
+		goto out;
 	leaving_init(&l, s->srv, m.vm);
 	leaving_incomplete(&l, UINT64_MAX);
 	rc = store_commit(j->session, s->tools, &m, l.drop, l.n, e);

@@ -50,17 +50,9 @@ jobs_tell(struct jobs *a, struct events *v)
 	a->events = v;
 }
 
-const char *
-job_kind_name(enum job_kind kind)
-{
-	static const char *const names[] = { "backup", "restore", "delete",
-		"verify" };
-
-	return names[kind];
-}
-
 struct job *
-job_new(struct jobs *a, enum job_kind kind, const char *vm, const char *host)
+job_new_as(struct jobs *a, uint64_t id, enum job_kind kind, const char *vm,
+    const char *host)
 {
 	struct job *j = xcalloc(1, sizeof(*j));
 
@@ -75,10 +67,25 @@ job_new(struct jobs *a, enum job_kind kind, const char *vm, const char *host)
 	random_bytes(j->token, sizeof(j->token));
 	j->refs = 1;
 	j->heard_ms = now_ms();
-	pthread_mutex_lock(&a->mu);
-	j->face.id = ++a->last_id;
-	pthread_mutex_unlock(&a->mu);
+	j->face.id = id;
 	return j;
+}
+
+uint64_t
+jobs_id(struct jobs *a)
+{
+	uint64_t id;
+
+	pthread_mutex_lock(&a->mu);
+	id = ++a->last_id;
+	pthread_mutex_unlock(&a->mu);
+	return id;
+}
+
+struct job *
+job_new(struct jobs *a, enum job_kind kind, const char *vm, const char *host)
+{
+	return job_new_as(a, jobs_id(a), kind, vm, host);
 }
 
 void
@@ -305,7 +312,7 @@ end_locked(struct job *j, enum job_state state, int code, const char *text)
 	a->ended[a->nended++ % JOBS_ENDED_KEPT] = j->face;
 	log_info("job %" PRIu64 ": %s of %s (%s) %s: %s", j->face.id,
 	    job_kind_name(j->face.kind), j->face.vm, j->face.host,
-	    state == JOB_DONE ? "done" : "failed", text);
+	    job_state_name(state), text);
 	tell(a, &j->face);
 	return must_let_go(j);
 }
@@ -322,6 +329,112 @@ job_end(struct job *j, enum job_state state, int code, const char *text)
 	pthread_mutex_unlock(&a->mu);
 	if (mine)
 		a->let_go(a->arg, j);
+}
+
+int
+job_settle(struct job *j, struct err *e)
+{
+	int rc;
+
+	pthread_mutex_lock(&j->all->mu);
+	rc = look(j, e);
+	if (rc == 0)
+		j->settled = true;
+	pthread_mutex_unlock(&j->all->mu);
+	return rc;
+}
+
+static struct job *
+find_running(struct jobs *a, uint64_t id)
+{
+	struct job *j = a->first;
+
+	while (j != NULL && j->face.id != id)
+		j = j->next;
+	return j;
+}
+
+static const struct job_face *
+find_ended(const struct jobs *a, uint64_t id)
+{
+	for (uint64_t i = 0; i < a->nended && i < JOBS_ENDED_KEPT; i++)
+		if (a->ended[i].id == id)
+			return &a->ended[i];
+	return NULL;
+}
+
+int
+jobs_cancel(struct jobs *a, uint64_t id, const char *who, struct err *e)
+{
+	const struct job_face *f;
+	char text[ERR_TEXT_MAX];
+	bool mine = false, last;
+	struct job *j;
+	int rc = 0;
+
+	snprintf(text, sizeof(text), "cancelled by %s", who);
+	pthread_mutex_lock(&a->mu);
+	j = find_running(a, id);
+	f = find_ended(a, id);
+	if (j == NULL && f != NULL)
+		rc = err_set(e, ERR_CLOSED,
+		    "job %" PRIu64 " has ended already: %s", id,
+		    job_state_name(f->state));
+	else if (j == NULL)
+		rc = err_set(e, ERR_NOENT,
+		    "there is no job %" PRIu64 ", or it ended long ago", id);
+	else if (j->settled)
+		rc = err_set(e, ERR_BUSY,
+		    "job %" PRIu64 " cannot be cancelled: what it is for is "
+		    "done, it is about to end",
+		    id);
+	if (rc == 0) {
+		j->refs++;
+		mine = end_locked(j, JOB_CANCELLED, ERR_CLOSED, text);
+	}
+	pthread_mutex_unlock(&a->mu);
+	if (rc != 0)
+		return rc;
+	if (mine)
+		a->let_go(a->arg, j);
+	pthread_mutex_lock(&a->mu);
+	last = --j->refs == 0;
+	pthread_mutex_unlock(&a->mu);
+	if (last)
+		job_free(j);
+	return 0;
+}
+
+void
+jobs_note(struct jobs *a, const struct queue_end *end)
+{
+	struct job_face f = { .id = end->job,
+		.kind = end->kind,
+		.since = end->since,
+		.state = end->state };
+
+	snprintf(f.vm, sizeof(f.vm), "%s", end->vm);
+	snprintf(f.host, sizeof(f.host), "%s", end->host);
+	snprintf(f.text, sizeof(f.text), "%s", end->text);
+	pthread_mutex_lock(&a->mu);
+	a->ended[a->nended++ % JOBS_ENDED_KEPT] = f;
+	tell(a, &f);
+	pthread_mutex_unlock(&a->mu);
+}
+
+uint64_t
+jobs_busy(struct jobs *a, const char *vm)
+{
+	uint64_t id = 0;
+
+	pthread_mutex_lock(&a->mu);
+	for (const struct job *j = a->first; j != NULL && id == 0; j = j->next)
+		if ((j->face.kind == JOB_BACKUP ||
+			j->face.kind == JOB_RESTORE) &&
+		    strcmp(j->face.vm, vm) == 0)
+			id = j->face.id;
+	pthread_mutex_unlock(&a->mu);
+	return id;
 }
 
 /*
@@ -391,7 +504,6 @@ jobs_running(struct jobs *a)
 static json_t *
 face_to_json(const struct job_face *f)
 {
-	static const char *const states[] = { "running", "done", "failed" };
 	char since[TIME_TEXT_LEN + 1];
 	json_t *o = json_object();
 
@@ -400,7 +512,7 @@ face_to_json(const struct job_face *f)
 	json_set_str(o, "vm", f->vm);
 	json_set_str(o, "host", f->host);
 	json_set_str(o, "since", time_print(f->since, since));
-	json_set_str(o, "state", states[f->state]);
+	json_set_str(o, "state", job_state_name(f->state));
 	json_set_u64(o, "lanes", f->state == JOB_RUNNING ? f->lanes : 0);
 	json_set_str(o, "phase", f->state == JOB_RUNNING ? f->phase : "");
 	json_set_u64(o, "took_ms",
@@ -428,20 +540,35 @@ job_to_json(const struct job *j)
 }
 
 json_t *
-jobs_to_json(struct jobs *a)
+jobs_with_queued(struct jobs *a, json_t *queued)
 {
-	json_t *list = json_array();
+	json_t *list = json_array(), *o;
 	uint64_t n;
+	size_t i;
 
 	pthread_mutex_lock(&a->mu);
 	for (const struct job *j = a->first; j != NULL; j = j->next)
 		json_array_append_new(list, job_to_json(j));
+	json_array_foreach(queued, i, o)
+	{
+		uint64_t id =
+		    (uint64_t)json_integer_value(json_object_get(o, "job"));
+
+		if (find_running(a, id) == NULL && find_ended(a, id) == NULL)
+			json_array_append(list, o);
+	}
 	n = a->nended < JOBS_ENDED_KEPT ? a->nended : JOBS_ENDED_KEPT;
-	for (uint64_t i = 1; i <= n; i++)
+	for (uint64_t k = 1; k <= n; k++)
 		json_array_append_new(list,
-		    face_to_json(&a->ended[(a->nended - i) % JOBS_ENDED_KEPT]));
+		    face_to_json(&a->ended[(a->nended - k) % JOBS_ENDED_KEPT]));
 	pthread_mutex_unlock(&a->mu);
 	return list;
+}
+
+json_t *
+jobs_to_json(struct jobs *a)
+{
+	return jobs_with_queued(a, NULL);
 }
 
 json_t *

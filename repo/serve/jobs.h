@@ -18,6 +18,7 @@
 #include "proto/manifest.h"
 #include "repo/catalog/domain.h"
 #include "repo/catalog/locks.h"
+#include "repo/dispatch/queue.h"
 #include "repo/notify/events.h"
 #include "repo/serve/keyring.h"
 #include "repo/serve/plans.h"
@@ -30,9 +31,6 @@ enum {
 	JOB_PHASE_MAX = 15,     /* what it does now, a word */
 	JOB_SILENCE_MS = 120000 /* no frame on any lane: it ends */
 };
-
-enum job_kind { JOB_BACKUP, JOB_RESTORE, JOB_DELETE, JOB_VERIFY };
-enum job_state { JOB_RUNNING, JOB_DONE, JOB_FAILED };
 
 /* What its agent told last, in bytes.  PROTOCOL.md 6. */
 struct job_progress {
@@ -68,6 +66,8 @@ struct job {
 	struct jobs *all;
 	struct job_face face;
 	uint8_t token[JOB_TOKEN_LEN];
+	bool by_task; /* the queue has it, too: as this */
+	uint8_t task[TASK_LEN];
 
 	/* Set by the control lane before job_start. */
 	unsigned lanes_max;
@@ -89,8 +89,9 @@ struct job {
 	/* Guarded by the registry's mutex. */
 	struct job *next;
 	bool started;
-	bool torn; /* what it owned was let go */
-	int code;  /* of its failure */
+	bool torn;    /* what it owned was let go */
+	bool settled; /* it cannot be cancelled any more */
+	int code;     /* of its failure */
 	unsigned refs;
 	unsigned inside;
 	uint64_t heard_ms;
@@ -108,11 +109,14 @@ void jobs_tell(struct jobs *a, struct events *v);
 
 /**
  * job_new(a, kind, vm, host): with an id, a token and one lane: the caller's.
+ * job_new_as: with a number that jobs_id gave, of the queue's.
  * job_start(j): it is listed and can be attached to.
  * job_drop(j): it could not start: what it owns is let go, and it is freed.
  */
 struct job *job_new(
     struct jobs *a, enum job_kind kind, const char *vm, const char *host);
+struct job *job_new_as(struct jobs *a, uint64_t id, enum job_kind kind,
+    const char *vm, const char *host);
 void job_start(struct job *j);
 void job_drop(struct job *j);
 
@@ -144,6 +148,21 @@ int job_phase(struct job *j, const char *phase, struct err *e);
  * ${text}: the name of the backup, or why it failed. */
 void job_end(struct job *j, enum job_state state, int code, const char *text);
 
+/** job_settle(j, e): what it is for is done now, and it cannot be cancelled any
+ * more: ERR_CLOSED if it has ended before. */
+int job_settle(struct job *j, struct err *e);
+
+/** jobs_cancel(a, id, who, e): end one that runs.  ERR_NOENT; ERR_BUSY: it is
+ * settled; ERR_CLOSED: it has ended already. */
+int jobs_cancel(struct jobs *a, uint64_t id, const char *who, struct err *e);
+
+/** jobs_id(a): the next number.  jobs_note(a, end): one of the queue's has
+ * ended and never began.  jobs_busy(a, vm): a backup or restore of that VM
+ * that runs, or 0.  For struct queue_options. */
+uint64_t jobs_id(struct jobs *a);
+void jobs_note(struct jobs *a, const struct queue_end *end);
+uint64_t jobs_busy(struct jobs *a, const char *vm);
+
 /** jobs_expire(a, silence_ms): end those that were silent for longer.
  * jobs_end_all(a, text): all of them. */
 void jobs_expire(struct jobs *a, uint64_t silence_ms);
@@ -154,9 +173,11 @@ void jobs_end_all(struct jobs *a, const char *text);
 unsigned jobs_running(struct jobs *a);
 json_t *jobs_to_json(struct jobs *a);
 
+/** jobs_with_queued(a, queued): with those between running and ended ones; of
+ * them which have begun since they were looked up are left out. */
+json_t *jobs_with_queued(struct jobs *a, json_t *queued);
+
 /** jobs_one_to_json(a, id): that one as it is in such an array; or null. */
 json_t *jobs_one_to_json(struct jobs *a, uint64_t id);
-
-const char *job_kind_name(enum job_kind kind);
 
 #endif

@@ -143,6 +143,7 @@ listener_main(void *arg)
 			looked = now_ms();
 			look_at_keys(l);
 			jobs_expire(l->srv->jobs, JOB_SILENCE_MS);
+			queue_tick(l->srv->queue);
 		}
 	}
 	return NULL;

@@ -6,7 +6,7 @@
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
-#include "repo/serve/session.h"
+#include "repo/serve/agents.h"
 
 static int
 check_onto(const struct auth_key *key, const char *onto, struct err *e)
@@ -118,7 +118,10 @@ restore_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 		rc = check_onto(s->key, onto, e);
 	if (rc != 0)
 		return rc;
-	j = job_new(s->srv->jobs, JOB_RESTORE, m.vm, s->key->name);
+	rc = agents_task(
+	    s, q, JOB_RESTORE, onto != NULL ? onto : m.vm, m.vm, m.vm, &j, e);
+	if (rc != 0)
+		return rc;
 	j->manifest = m;
 	j->lanes_max = s->key->lanes;
 	j->plans = plans_new();
@@ -133,7 +136,11 @@ restore_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 	if (j->domain.keyed)
 		json_set_hex(a, "hash_key", j->domain.key, HASH_KEY_LEN);
 	json_object_set_new(a, "manifest", manifest_to_json(&j->manifest));
-	job_start(j);
+	rc = agents_begin(s, j, e);
+	if (rc != 0) {
+		job_drop(j);
+		return rc;
+	}
 	session_job(s, j, true);
 	log_info("job %" PRIu64 ": restore of %s (%s) began%s%s", j->face.id,
 	    manifest_name(&m, name), s->key->name, onto != NULL ? " onto " : "",

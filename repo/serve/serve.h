@@ -10,6 +10,7 @@
 #include "repo/catalog/catalog.h"
 #include "repo/catalog/domain.h"
 #include "repo/catalog/locks.h"
+#include "repo/dispatch/queue.h"
 #include "repo/notify/hook.h"
 #include "repo/reclaim/reclaimer.h"
 #include "repo/reclaim/scrub.h"
@@ -20,12 +21,15 @@
 #include "repo/store/store.h"
 
 enum {
-	SERVE_LANES_MAX = 64,     /* authenticated, in all */
-	SERVE_LANES_CONSOLE = 4,  /* of which kept for the local socket */
-	SERVE_UNKNOWN_MAX = 64,   /* connections not authenticated yet */
-	SERVE_HELLO_MS = 10000,   /* from there to the first call */
-	SERVE_IDLE_MS = 120000,   /* a lane without a job */
-	SERVE_LINGER_MS = 10000,  /* a lane whose job has ended */
+	SERVE_LANES_MAX = 64,          /* that have work, in all */
+	SERVE_LANES_CONSOLE = 4,       /* of which kept for the local socket */
+	SERVE_UNKNOWN_MAX = 64,        /* connections not authenticated yet */
+	SERVE_FRESH_MAX = 256,         /* authenticated; did not say what for */
+	SERVE_AGENTS_MAX = AGENTS_MAX, /* lanes of connected agents */
+	SERVE_AGENT_IDLE_MS = 60000,   /* one of these, between two calls */
+	SERVE_HELLO_MS = 10000,        /* from there to the first call */
+	SERVE_IDLE_MS = 120000,        /* a lane without a job */
+	SERVE_LINGER_MS = 10000,       /* a lane whose job has ended */
 	SERVE_FAREWELL_MS = 4000, /* for a peer to read why its lane ends */
 	SERVE_TICK_MS = 500       /* a lane that waits looks around */
 };
@@ -41,6 +45,7 @@ struct serve {
 	struct domains *domains;
 	struct keyring *keyring;
 	struct jobs *jobs;
+	struct queue *queue;
 	struct reclaimer *reclaimer;
 	struct scrubber *scrubber;
 	struct verifiers *verifiers;

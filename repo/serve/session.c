@@ -6,8 +6,10 @@
 #include <time.h>
 
 #include "proto/base/io.h"
+#include "proto/base/json.h"
 #include "proto/base/log.h"
 #include "repo/serve/audited.h"
+#include "repo/serve/conn.h"
 #include "repo/serve/leaving.h"
 #include "repo/serve/partial.h"
 
@@ -26,7 +28,8 @@ serve_let_go(void *arg, struct job *j)
 	audited_job_end(srv, j);
 	/* The session first: until then it may still change the store. */
 	if (j->session != NULL) {
-		if (j->face.state == JOB_FAILED)
+		if (j->face.state == JOB_FAILED ||
+		    j->face.state == JOB_CANCELLED)
 			partial_last(srv, j);
 		store_end(j->session);
 		/* It may have kept the reclaimer back. */
@@ -42,6 +45,24 @@ serve_let_go(void *arg, struct job *j)
 	if (j->usage != NULL)
 		keyring_job_end(srv->keyring, j->usage);
 	j->usage = NULL;
+	/* Last: its VM is free for the next one. */
+	queue_job_ended(srv->queue, j->face.id, j->face.state, j->face.text);
+}
+
+int
+session_works(struct session *s, struct err *e)
+{
+	int rc;
+
+	if (s->usage != NULL)
+		return 0;
+	rc = conn_works(s->conn, e);
+	if (rc == 0)
+		rc = keyring_lane_begin(s->srv->keyring, s->key, &s->usage, e);
+	if (rc == 0)
+		lane_limit(s->lane, FRAME_PAYLOAD_MAX);
+	s->ends = rc != 0;
+	return rc;
 }
 
 int
@@ -161,7 +182,7 @@ keep_rate(struct session *s)
 	s->in = in;
 	s->out = out;
 	/* A rate that is set while the lane runs counts from then on. */
-	if (!keyring_paced(s->srv->keyring, s->key))
+	if (s->usage == NULL || !keyring_paced(s->srv->keyring, s->key))
 		return;
 	ms = usage_pay(s->srv->keyring, s->key, s->usage, in + out - paid);
 	while (ms > 0 && !atomic_load(&s->srv->stopping)) {
@@ -191,11 +212,14 @@ look_around(struct session *s, uint64_t heard_ms, struct err *e)
 		    ? 0
 		    : err_set(e, ERR_TIMEOUT, "no hello within %d s",
 			  SERVE_HELLO_MS / 1000);
-	if (s->job == NULL)
-		return idle < SERVE_IDLE_MS
-		    ? 0
-		    : err_set(e, ERR_TIMEOUT, "no call for %d s",
-			  SERVE_IDLE_MS / 1000);
+	if (s->job == NULL) {
+		uint64_t most =
+		    s->served != NULL ? SERVE_AGENT_IDLE_MS : SERVE_IDLE_MS;
+
+		return idle < most ? 0
+				   : err_set(e, ERR_TIMEOUT, "no call for %u s",
+					 (unsigned)(most / 1000));
+	}
 	ended = job_ended_ms(s->job);
 	if (ended == 0 || idle < SERVE_LINGER_MS ||
 	    now_ms() - ended < SERVE_LINGER_MS)
@@ -230,7 +254,7 @@ serve_frames(struct session *s, struct err *e)
 			session_explain(e, rc, msg_name(f.type));
 			say_error(s, f.request, e);
 			/* A peer that cannot even say hello is no peer. */
-			if (!s->greeted)
+			if (!s->greeted || s->ends)
 				return;
 		}
 		heard = now_ms();
@@ -267,6 +291,8 @@ session_run(struct session *s, const struct err *refused)
 		lane_flush(s->lane, NULL);
 		return;
 	}
+	/* Until it is known what it is for. */
+	lane_limit(s->lane, JSON_LEN_MAX);
 	serve_frames(s, &e);
 	lane_flush(s->lane, NULL);
 	if (s->job != NULL && s->control)
@@ -275,5 +301,10 @@ session_run(struct session *s, const struct err *refused)
 	if (s->prepared != NULL)
 		job_drop(s->prepared);
 	s->prepared = NULL;
+	queue_lane_end(s->served);
+	s->served = NULL;
+	if (s->usage != NULL)
+		keyring_lane_end(s->srv->keyring, s->usage);
+	s->usage = NULL;
 	log_debug("lane of %s ended: %s", s->key->name, e.text);
 }

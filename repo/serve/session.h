@@ -14,11 +14,14 @@ struct session {
 	struct serve *srv;
 	struct lane *lane;
 	const struct auth_key *key;
-	struct usage *usage;
-	uid_t uid;                /* of a console */
-	bool greeted;             /* said hello */
-	bool control;             /* made ${job}, and ends it */
-	struct job *job;          /* or NULL */
+	struct conn *conn;         /* that it is of */
+	struct usage *usage;       /* once it works; the session's */
+	struct queue_lane *served; /* or NULL: it is an agent's */
+	bool ends;                 /* after what is answered now */
+	uid_t uid;                 /* of a console */
+	bool greeted;              /* said hello */
+	bool control;              /* made ${job}, and ends it */
+	struct job *job;           /* or NULL */
 	struct job *prepared;     /* or NULL: for the begin that is to follow */
 	struct store_lane *tools; /* while there is a job */
 	uint64_t paid;            /* traffic that was counted already */
@@ -28,12 +31,16 @@ struct session {
 
 /**
  * session_run(s, refused): serve the lane until it ends, then let go of its
- * job.  The caller has set srv, lane, key and usage, and keeps them.  With
+ * job.  The caller has set srv, lane, key and conn, and keeps them.  With
  * ${refused} the first frame is answered by that, and no other is read.
  */
 void session_run(struct session *s, const struct err *refused);
 
 /* For the modules that answer frames: */
+
+/** session_works(s, e): the lane has work to do and counts as such from here
+ * on.  ERR_LIMIT: there are too many; the lane then ends. */
+int session_works(struct session *s, struct err *e);
 
 /** session_job(s, j): the lane has a job from here on: ${s} gets its tools.
  * session_no_job(s): it has let go of it. */

@@ -18,6 +18,7 @@ tune(struct serve *srv)
 	scrubber_interval(srv->scrubber, s->scrub_interval);
 	hook_set(srv->hook, s->hook, s->hook_timeout);
 	keyring_rate(srv->keyring, s->bwlimit);
+	queue_jobs(srv->queue, (unsigned)s->jobs);
 	settings_put(srv->settings, s);
 }
 

@@ -123,6 +123,17 @@ const struct settings_key settings_keys[] = {
 	    .about = "Bytes a second of all agents together, both ways.  0: no "
 		     "limit." },
 	{ .section = "daemon",
+	    .name = "jobs",
+	    .type = SETTING_NUMBER,
+	    .initial = "16",
+	    .live = true,
+	    .off = IN_DAEMON(jobs),
+	    .min = 1,
+	    .max = 256,
+	    .takes = "a number from 1 to 256",
+	    .about = "So many jobs of connected agents run at a time, over all "
+		     "hosts; the others wait." },
+	{ .section = "daemon",
 	    .name = "verbose",
 	    .type = SETTING_FLAG,
 	    .initial = "no",

@@ -27,14 +27,15 @@ allowed() {
 	repo/dispatch) echo proto/base proto ;;
 	repo/retain) echo proto/base proto repo/settings repo/catalog ;;
 	repo/serve) echo proto/base proto repo/store repo/catalog repo/reclaim \
-		repo/settings repo/audit repo/retain repo/notify ;;
+		repo/settings repo/audit repo/retain repo/notify \
+		repo/dispatch ;;
 	# The console never runs what serves: only modules without threads.
 	repo/console) echo proto/base proto repo/store repo/catalog \
 		repo/serve/auth.h repo/serve/keyring.h repo/settings \
 		repo/audit repo/retain ;;
 	repo) echo proto/base proto repo/store repo/catalog repo/reclaim \
 		repo/serve repo/settings repo/audit repo/retain \
-		repo/notify ;;
+		repo/notify repo/dispatch ;;
 	agent/image) echo proto/base proto ;;
 	agent/qcow2) echo proto/base proto agent/image ;;
 	agent/source) echo proto/base proto agent/image agent/qcow2 ;;
