@@ -143,6 +143,9 @@ $(B)/backstay-agent: $(call objs,$(AGENT_CMD_SRC)) $(B)/libagent.a \
 TEST_LIBS := $(B)/libfixture.a $(B)/libconsole.a $(B)/libagent.a $(B)/librepo.a $(B)/libproto.a
 $(UNITS): $(B)/unit/%: $(B)/tests/unit/%.o $(TEST_LIBS)
 	$(call link,-lcmocka)
+# Ends before and after each call that changes a folder.
+$(B)/unit/test_swap: override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,renameat \
+	linkat unlinkat fsync)
 $(filter-out %-clock,$(E2E_PROGRAMS)): $(B)/%: $(B)/tests/e2e/%.o $(TEST_LIBS)
 	$(call link)
 # The daemon, with clocks that a test sets.

@@ -95,7 +95,9 @@ cmd_add_disk(
 	const char *eq = strchr(text, '=');
 	struct cmd_disk *d = &disk[*n];
 
-	if (eq == NULL || eq == text || eq[1] == 0)
+	if (eq == NULL)
+		eq = text + strlen(text);
+	if (eq == text || (*eq != 0 && eq[1] == 0))
 		return cmd_misuse(cmd, "--disk %.100s: say NAME=PATH", text);
 	if (*n == MANIFEST_VOLUMES_MAX)
 		return cmd_misuse(
@@ -114,7 +116,7 @@ cmd_add_disk(
 		if (strcmp(disk[i].name, d->name) == 0)
 			return cmd_misuse(
 			    cmd, "--disk %s is there twice", d->name);
-	d->rest = eq + 1;
+	d->rest = *eq != 0 ? eq + 1 : NULL;
 	++*n;
 	return EXIT_DONE;
 }

@@ -45,7 +45,8 @@ struct cmd_disk {
 	const char *rest;
 };
 
-/** cmd_add_disk(cmd, text, disk, &n): one more, at most MANIFEST_VOLUMES_MAX;
+/** cmd_add_disk(cmd, text, disk, &n): "NAME=REST" or, with a NULL for it,
+ * "NAME"; one more, at most MANIFEST_VOLUMES_MAX;
  * EXIT_DONE, or EXIT_MISUSE: said what is wrong. */
 int cmd_add_disk(
     const char *cmd, const char *text, struct cmd_disk *disk, unsigned *n);

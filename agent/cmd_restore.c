@@ -13,6 +13,7 @@
 
 static const char help[] =
     "usage: backstay-agent restore --repo URL VM@B --disk NAME=TARGET...\n"
+    "       backstay-agent restore --repo URL VM@B --swap\n"
     "       backstay-agent restore --repo URL VM@B --start\n"
     "\n"
     "Write disks of a backup to files or block devices, or make the whole\n"
@@ -36,6 +37,29 @@ static const char help[] =
     "                        ever\n"
     "  -q, --quiet           no progress, no summary\n"
     "  --json                the outcome as a JSON object\n"
+    "\n"
+    "In place of the disks that a VM of this host has:\n"
+    "  --swap                write them beside those that are there; these\n"
+    "                        stay until all of all disks is verified and\n"
+    "                        synced, and then are swapped, all or none.  "
+    "Without\n"
+    "                        a path a disk goes where it was, if what is "
+    "there\n"
+    "                        is what was backed up; --disk NAME: only this "
+    "one,\n"
+    "                        and others so named\n"
+    "  --as NEW              for a VM by a new name, whose disks are there "
+    "not\n"
+    "                        yet; each needs its --disk NAME=TARGET\n"
+    "  --keep-old            keep the old disks as PATH.old-TIME\n"
+    "  --force               block devices, too, which are written in place;\n"
+    "                        and begin though room may not suffice\n"
+    "  --domain DOMAIN       of libvirt (--connect URI): it must be off\n"
+    "  --qmp SOCKET          likewise of a QEMU without libvirt\n"
+    "  --finish PATH         nothing but this: if a restore was interrupted "
+    "while\n"
+    "                        it swapped the disk PATH, bring that to its "
+    "end\n"
     "\n"
     "Whole machines:\n"
     "  --start               disks where they were, the machine as it was; if "
@@ -70,7 +94,7 @@ static const struct option options[] = { CMD_HELP_OPTION, CMD_REPO_OPTIONS,
 	{ "format", required_argument, NULL, OPT_FORMAT },
 	{ "onto", required_argument, NULL, OPT_ONTO },
 	{ "force", no_argument, NULL, OPT_FORCE }, CMD_START_OPTIONS,
-	{ NULL, 0, NULL, 0 } };
+	CMD_SWAP_OPTIONS, { NULL, 0, NULL, 0 } };
 
 static bool
 ends_in(const char *s, const char *end)
@@ -206,10 +230,38 @@ run_start(const struct cmd_common *c, struct cmd_start *s,
 	return cmd_start_run(c, s, target, o->ndisks);
 }
 
+/* --connect and --qmp say of a swap where to ask whether the VM is off. */
+static int
+check_swap(struct cmd_start *s, struct cmd_swap *w)
+{
+	const struct live_restore_options *o = &s->o;
+
+	if (s->start || o->save != NULL)
+		return cmd_misuse(
+		    CMD, "say one of --swap, --start and --as-libvirt-save");
+	if (o->clone != NULL || o->dir != NULL || o->program != NULL ||
+	    o->ram_dir != NULL || o->ram_shared || o->no_ram || o->paused)
+		return cmd_misuse(CMD,
+		    "--clone, --dir, --qemu, --ram-dir, --ram-shared, --no-ram "
+		    "and --paused need --start");
+	w->uri = o->uri;
+	w->qmp = o->qmp;
+	return EXIT_DONE;
+}
+
 /* Whether what was asked for is one thing, and all of it. */
 static int
-check_asked(const struct cmd_start *s, unsigned ndisks)
+check_asked(struct cmd_start *s, struct cmd_swap *w, unsigned ndisks,
+    const struct cmd_disk *disk)
 {
+	if (w->swap)
+		return check_swap(s, w);
+	if (w->alone != NULL)
+		return cmd_misuse(CMD, "%s need --swap", w->alone);
+	for (unsigned i = 0; i < ndisks; i++)
+		if (disk[i].rest == NULL)
+			return cmd_misuse(
+			    CMD, "--disk %s: say NAME=PATH", disk[i].name);
 	if (s->start && s->o.save != NULL)
 		return cmd_misuse(
 		    CMD, "say either --start or --as-libvirt-save");
@@ -228,6 +280,7 @@ cmd_restore(int argc, char **argv)
 {
 	struct restore_options o = { 0 };
 	struct cmd_start start = { 0 };
+	struct cmd_swap swap = { 0 };
 	struct cmd_disk disk[MANIFEST_VOLUMES_MAX];
 	const char *format = NULL;
 	struct backup_ref ref;
@@ -262,22 +315,28 @@ cmd_restore(int argc, char **argv)
 		default:
 			rc = cmd_start_option(&start, CMD, opt, optarg);
 			if (rc == -1)
+				rc = cmd_swap_option(&swap, CMD, opt, optarg);
+			if (rc == -1)
 				rc = cmd_common_option(&c, CMD, opt, optarg);
 		}
 		if (rc != EXIT_DONE)
 			return rc;
 	}
-	if (optind + 1 != argc)
+	if (swap.finish != NULL && optind == argc)
+		return cmd_swap_finish(swap.finish);
+	if (optind + 1 != argc || swap.finish != NULL)
 		return cmd_misuse(CMD, "say one backup");
 	o.backup = argv[optind];
 	if (backup_ref_parse(o.backup, &ref, &e) != 0)
 		return cmd_misuse(CMD, "%s", e.text);
-	rc = check_asked(&start, o.ndisks);
+	rc = check_asked(&start, &swap, o.ndisks, disk);
 	if (rc != EXIT_DONE)
 		return rc;
 	rc = cmd_common_end(&c, CMD);
 	if (rc == EXIT_DONE && (start.start || start.o.save != NULL))
 		rc = run_start(&c, &start, &o, format, disk);
+	else if (rc == EXIT_DONE && swap.swap)
+		rc = cmd_swap_run(&c, &swap, &o, ref.vm, format, disk);
 	else if (rc == EXIT_DONE)
 		rc = run(&c, &o, format, disk);
 	cmd_common_fini(&c);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_restore: the part of the command that starts machines. */
+/* cmd_restore: the parts of the command that start machines, and that swap
+ * disks. */
 #ifndef AGENT_CMD_RESTORE_H
 #define AGENT_CMD_RESTORE_H
 
@@ -34,6 +35,39 @@ enum {
 	{                                                                      \
 		"as-libvirt-save", required_argument, NULL, OPT_SAVE           \
 	}
+
+enum { OPT_SWAP = OPT_OWN + 64, OPT_AS, OPT_KEEP_OLD, OPT_DOMAIN, OPT_FINISH };
+
+#define CMD_SWAP_OPTIONS                                                       \
+	{ "swap", no_argument, NULL, OPT_SWAP },                               \
+	    { "as", required_argument, NULL, OPT_AS },                         \
+	    { "keep-old", no_argument, NULL, OPT_KEEP_OLD },                   \
+	    { "domain", required_argument, NULL, OPT_DOMAIN },                 \
+	{                                                                      \
+		"finish", required_argument, NULL, OPT_FINISH                  \
+	}
+
+/* Disks in place of those that a VM of this host has. */
+struct cmd_swap {
+	bool swap, keep_old;
+	const char *as;     /* the VM's new name, or NULL */
+	const char *domain; /* of libvirt, or NULL; with ${uri}, or NULL */
+	const char *uri;
+	const char *qmp;    /* its monitor's socket, or NULL */
+	const char *finish; /* only this: bring that disk to its end */
+	const char *alone;  /* options that need --swap */
+};
+
+/** cmd_swap_option(s, cmd, opt, arg): as cmd_start_option. */
+int cmd_swap_option(
+    struct cmd_swap *s, const char *cmd, int opt, const char *arg);
+
+/** cmd_swap_run(c, s, o, vm, format, named): ${vm}: of the backup.
+ * cmd_swap_finish(path): of that disk.  The exit code. */
+int cmd_swap_run(const struct cmd_common *c, const struct cmd_swap *s,
+    const struct restore_options *o, const char *vm, const char *format,
+    const struct cmd_disk *named);
+int cmd_swap_finish(const char *path);
 
 /* What was asked for beside the files. */
 struct cmd_start {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proto/manifest.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -135,8 +136,31 @@ cluster_size_ok(uint32_t size)
 		(size & (size - 1)) == 0);
 }
 
+/* Where it was: both members, or neither. */
 static int
-volume_from_json(const json_t *j, struct manifest_volume *v, struct err *e)
+origin_from_json(const json_t *j, struct manifest *m, struct manifest_volume *v,
+    struct err *e)
+{
+	const char *path, *identity = "";
+	int rc;
+
+	if (json_object_get(j, "path") == NULL)
+		return 0;
+	rc = json_get_str(j, "path", &path, e);
+	if (rc == 0)
+		rc = json_opt_str(j, "identity", &identity, e);
+	if (rc == 0 && manifest_set_origin(m, v, path, identity, e) != 0)
+		rc = err_set(e, ERR_PROTO,
+		    "volume %s: its \"path\" or \"identity\" is too long or "
+		    "has "
+		    "characters that it may not have",
+		    v->name);
+	return rc;
+}
+
+static int
+volume_from_json(const json_t *j, struct manifest *m, struct manifest_volume *v,
+    struct err *e)
 {
 	int rc;
 
@@ -154,6 +178,8 @@ volume_from_json(const json_t *j, struct manifest_volume *v, struct err *e)
 		rc = json_get_u64(j, "size", &v->size, e);
 	if (rc == 0)
 		rc = json_get_hex(j, "root", v->root.b, ID_LEN, e);
+	if (rc == 0)
+		rc = origin_from_json(j, m, v, e);
 	if (rc != 0)
 		return rc;
 	if (!cluster_size_ok(v->cluster_size))
@@ -168,7 +194,7 @@ volume_from_json(const json_t *j, struct manifest_volume *v, struct err *e)
 }
 
 static json_t *
-volume_to_json(const struct manifest_volume *v)
+volume_to_json(const struct manifest *m, const struct manifest_volume *v)
 {
 	json_t *j = json_object();
 
@@ -178,6 +204,10 @@ volume_to_json(const struct manifest_volume *v)
 	json_set_u64(j, "cluster_size", v->cluster_size);
 	json_set_u64(j, "size", v->size);
 	json_set_hex(j, "root", v->root.b, ID_LEN);
+	if (v->origin != 0)
+		json_set_str(j, "path", manifest_path(m, v));
+	if (*manifest_identity(m, v) != 0)
+		json_set_str(j, "identity", manifest_identity(m, v));
 	return j;
 }
 
@@ -196,7 +226,8 @@ volumes_from_json(const json_t *j, struct manifest *m, struct err *e)
 		return err_set(e, ERR_PROTO, "%zu volumes, and %d are the most",
 		    n, MANIFEST_VOLUMES_MAX);
 	for (size_t i = 0; i < n; i++) {
-		rc = volume_from_json(json_array_get(a, i), &m->volume[i], e);
+		rc =
+		    volume_from_json(json_array_get(a, i), m, &m->volume[i], e);
 		if (rc != 0)
 			return rc;
 		if (manifest_volume_find(m, m->volume[i].name) != -1)
@@ -292,7 +323,8 @@ manifest_to_json(const struct manifest *m)
 	json_set_u64(j, "domain", m->domain);
 	json_object_set_new(j, "stats", manifest_stats_to_json(&m->stats));
 	for (unsigned i = 0; i < m->nvolumes; i++)
-		json_array_append_new(volumes, volume_to_json(&m->volume[i]));
+		json_array_append_new(
+		    volumes, volume_to_json(m, &m->volume[i]));
 	json_object_set_new(j, "volumes", volumes);
 	return j;
 }
@@ -328,6 +360,43 @@ manifest_volume_find(const struct manifest *m, const char *name)
 		if (strcmp(m->volume[i].name, name) == 0)
 			return (int)i;
 	return -1;
+}
+
+const char *
+manifest_path(const struct manifest *m, const struct manifest_volume *v)
+{
+	return v->origin == 0 ? "" : m->origins + v->origin - 1;
+}
+
+const char *
+manifest_identity(const struct manifest *m, const struct manifest_volume *v)
+{
+	const char *path = manifest_path(m, v);
+
+	return v->origin == 0 ? "" : path + strlen(path) + 1;
+}
+
+int
+manifest_set_origin(struct manifest *m, struct manifest_volume *v,
+    const char *path, const char *identity, struct err *e)
+{
+	size_t n = strlen(path) + 1, k = strlen(identity) + 1;
+
+	assert(v->origin == 0);
+	if (path[0] != '/' || n - 1 > MANIFEST_PATH_MAX || !note_ok(path) ||
+	    k - 1 > MANIFEST_IDENTITY_MAX || !note_ok(identity))
+		return err_set(e, ERR_INVAL,
+		    "volume %s: the path or identity of its file is none",
+		    v->name);
+	if (n + k > sizeof(m->origins) - m->norigins)
+		return err_set(e, ERR_LIMIT,
+		    "volume %s: the paths of all volumes have %d bytes at most",
+		    v->name, MANIFEST_ORIGINS_MAX);
+	memcpy(m->origins + m->norigins, path, n);
+	memcpy(m->origins + m->norigins + n, identity, k);
+	v->origin = (uint16_t)(m->norigins + 1);
+	m->norigins += (unsigned)(n + k);
+	return 0;
 }
 
 uint64_t

@@ -13,7 +13,10 @@ enum {
 	BACKUP_ID_LEN = 16,
 	MANIFEST_VOLUMES_MAX = 64,
 	MANIFEST_NOTE_MAX = 255,
-	MANIFEST_CHECKPOINT_MAX = 32
+	MANIFEST_CHECKPOINT_MAX = 32,
+	MANIFEST_PATH_MAX = 1023,
+	MANIFEST_IDENTITY_MAX = 127,
+	MANIFEST_ORIGINS_MAX = 8192 /* bytes of all of them, with their ends */
 };
 
 struct manifest_volume {
@@ -21,6 +24,7 @@ struct manifest_volume {
 	char kind[16]; /* "disk", "ram", "state", "nvram", "definition", ... */
 	char format[16];       /* of the source: "raw", "qcow2" */
 	uint32_t cluster_size; /* of a qcow2 source, or 0 */
+	uint16_t origin;       /* see manifest_path; 0: none */
 	uint64_t size;
 	struct id root; /* a node, or the hole of an all-zero or empty volume */
 };
@@ -59,6 +63,10 @@ struct manifest {
 	struct manifest_stats stats;
 	unsigned nvolumes;
 	struct manifest_volume volume[MANIFEST_VOLUMES_MAX];
+	/* Behind the volumes, so that who keeps many manifests keeps what is
+	 * used of both alone. */
+	unsigned norigins;
+	char origins[MANIFEST_ORIGINS_MAX];
 };
 
 /**
@@ -83,6 +91,20 @@ void manifest_print(const struct manifest *m, struct buf *out);
 
 /** manifest_volume_find(m, name): its number, or -1. */
 int manifest_volume_find(const struct manifest *m, const char *name);
+
+/**
+ * manifest_path(m, v), manifest_identity(m, v): the file or device that volume
+ * ${v} of ${m} was read from on its host, and what tells it from another of
+ * that name; "": not recorded.
+ * manifest_set_origin(m, v, path, identity, e): ${path} begins with a slash.
+ * Once a volume.  ERR_INVAL; ERR_LIMIT: no room is left in ${m}.
+ */
+const char *manifest_path(
+    const struct manifest *m, const struct manifest_volume *v);
+const char *manifest_identity(
+    const struct manifest *m, const struct manifest_volume *v);
+int manifest_set_origin(struct manifest *m, struct manifest_volume *v,
+    const char *path, const char *identity, struct err *e);
 
 /** manifest_age_from(m): since when it grows old, by the repository's time. */
 uint64_t manifest_age_from(const struct manifest *m);

@@ -121,6 +121,16 @@ add_input(struct live *l, const char *name, const char *kind)
 	return in;
 }
 
+static void
+add_disk(struct live *l, const struct guest_disk *d, struct source *s)
+{
+	struct backup_input *in =
+	    add_input(l, d->name, d->cdrom ? "seed" : "disk");
+
+	in->source = s;
+	in->path = d->path;
+}
+
 /* What the machine is made of beside its disks. */
 static int
 add_belongings(struct live *l, struct err *e)
@@ -182,7 +192,7 @@ open_disks(struct live *l, const struct guest_view *v, struct err *e)
 		rc = source_nbd_open(&so, &s, e);
 		if (rc != 0)
 			return err_prefix(e, "disk %s", d->name);
-		add_input(l, d->name, d->cdrom ? "seed" : "disk")->source = s;
+		add_disk(l, d, s);
 		if (v->disk[i].dirty == NULL && v->disk[i].why[0] != 0 &&
 		    !d->cdrom)
 			notes_add(l->out->notes, "disk %s is read in full: %s",
@@ -323,7 +333,7 @@ open_images(struct live *l, bool *since_used, struct err *e)
 		}
 		if (rc != 0)
 			return err_prefix(e, "disk %s", d->name);
-		add_input(l, d->name, d->cdrom ? "seed" : "disk")->source = s;
+		add_disk(l, d, s);
 		if (l->since != NULL && why[0] == 0)
 			*since_used = true;
 		else if (why[0] != 0 && !d->cdrom)

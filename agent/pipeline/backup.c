@@ -72,6 +72,7 @@ take_inputs(
 		v->name = in[i].name;
 		v->kind = in[i].kind;
 		v->source = in[i].source;
+		v->path = in[i].path;
 		if (v->source->size > VOLUME_SIZE_MAX) {
 			err_set(e, ERR_LIMIT, "the disk is too large");
 			return err_prefix(e, "disk %s", v->name);
@@ -253,6 +254,7 @@ open_disks(const struct backup_disk *disk, unsigned n, struct backup_input *in,
 		}
 		in[i].name = disk[i].name;
 		in[i].kind = "disk";
+		in[i].path = source_path(disk[i].spec);
 		*nopen = i + 1;
 	}
 	return 0;

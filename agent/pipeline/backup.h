@@ -31,6 +31,7 @@ struct backup_input {
 	const char *kind; /* "disk", "ram", "state", "nvram", "tpm",
 			     "definition" */
 	struct source *source;
+	const char *path; /* of the disk on this host, or NULL */
 };
 
 struct backup_result {

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/image/origin.h"
 #include "proto/base/json.h"
 
 /* ${out} has room for MANIFEST_CHECKPOINT_MAX + 1 bytes. */
@@ -49,12 +50,31 @@ backup_prepare(struct backup *b, struct err *e)
 	return rc;
 }
 
+/* So that a restore finds it, and knows it again. */
+static void
+tell_origin(json_t *j, const struct backup_volume *v, size_t *room)
+{
+	struct origin o;
+	size_t n;
+
+	if (v->path == NULL || !origin_find(v->path, &o))
+		return;
+	n = strlen(o.path) + strlen(o.identity) + 2;
+	if (n > *room)
+		return;
+	*room -= n;
+	json_set_str(j, "path", o.path);
+	if (o.identity[0] != 0)
+		json_set_str(j, "identity", o.identity);
+}
+
 static json_t *
 begin_ask(
     const struct backup *b, const char *consistency, const char *checkpoint)
 {
 	const struct backup_options *o = b->options;
 	json_t *ask = remote_op("begin"), *volumes = json_array();
+	size_t room = MANIFEST_ORIGINS_MAX;
 	char text[TIME_TEXT_LEN + 1];
 
 	for (unsigned i = 0; i < b->nvolumes; i++) {
@@ -66,6 +86,7 @@ begin_ask(
 		json_set_u64(j, "size", v->source->size);
 		json_set_str(j, "format", v->source->format);
 		json_set_u64(j, "cluster_size", v->source->cluster_size);
+		tell_origin(j, v, &room);
 		json_array_append_new(volumes, j);
 	}
 	json_set_str(ask, "vm", o->vm);

@@ -27,6 +27,7 @@ struct backup_volume {
 	const char *name;
 	const char *kind;
 	struct source *source;
+	const char *path; /* or NULL; until it began */
 	uint64_t nslices;
 	struct tree *tree;
 	bool has_parent;

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/pipeline/restore.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "agent/image/origin.h"
 #include "agent/pipeline/restore_lane.h"
+#include "agent/pipeline/restore_place.h"
+#include "agent/sink/swap.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
@@ -64,28 +69,49 @@ list_volumes(const struct manifest *m, char *out, size_t len)
 	}
 }
 
+/* As they were said. */
 static int
-choose_volumes(struct restore *r, const struct restore_options *o,
-    struct restore_result *out, struct err *e)
+choose_places(
+    const struct restore_options *o, struct restore_result *out, struct err *e)
 {
 	char names[ERR_TEXT_MAX / 2];
 
 	for (unsigned i = 0; i < o->ndisks; i++) {
-		struct restore_volume *v = &r->volume[i];
-		const struct manifest_volume *mv;
-		int number;
+		const struct restore_disk *d = &o->disk[i];
+		int number = manifest_volume_find(&out->manifest, d->name);
 
-		number = manifest_volume_find(&out->manifest, o->disk[i].name);
 		if (number == -1) {
 			list_volumes(&out->manifest, names, sizeof(names));
 			return err_set(e, ERR_NOENT,
 			    "%s has no disk \"%s\"; it has %s", o->backup,
-			    o->disk[i].name, names);
+			    d->name, names);
 		}
-		mv = &out->manifest.volume[number];
+		out->place[out->nplaces++] =
+		    (struct restore_place){ .volume =
+						&out->manifest.volume[number],
+			    .path = d->path,
+			    .format = d->format,
+			    .named = true };
+	}
+	return 0;
+}
+
+static int
+choose_volumes(struct restore *r, const struct restore_options *o,
+    struct restore_result *out, struct err *e)
+{
+	int rc = o->swap ? places_choose(o, out, e) : choose_places(o, out, e);
+
+	if (rc != 0)
+		return rc;
+	for (unsigned i = 0; i < out->nplaces; i++) {
+		struct restore_volume *v = &r->volume[i];
+		const struct manifest_volume *mv = out->place[i].volume;
+		size_t number = (size_t)(mv - out->manifest.volume);
+
 		out->chosen[number] = true;
 		out->size += mv->size;
-		v->name = o->disk[i].name;
+		v->name = mv->name;
 		v->number = (uint16_t)number;
 		v->size = mv->size;
 		v->nslices = chunk_nslices(mv->size, r->chunk_size);
@@ -101,27 +127,93 @@ choose_volumes(struct restore *r, const struct restore_options *o,
 	return 0;
 }
 
+/* All are open, and the old ones locked, before one of them is looked at. */
 static int
 open_sinks(struct restore *r, const struct restore_options *o,
-    const struct manifest *m, struct err *e)
+    struct restore_result *out, struct err *e)
 {
+	int rc = 0;
+
 	for (unsigned i = 0; i < r->nvolumes; i++) {
 		struct restore_volume *v = &r->volume[i];
-		struct sink_options so = { .path = o->disk[i].path,
-			.format = o->disk[i].format,
+		const struct restore_place *p = &out->place[i];
+		struct sink_options so = { .path = p->path,
+			.format = p->format,
 			.size = v->size,
-			.cluster_size = m->volume[v->number].cluster_size,
-			.force = o->force };
+			.cluster_size = p->volume->cluster_size,
+			.force = o->swap || o->force,
+			.held = o->swap };
 
 		if (sink_open(&so, &v->sink, e) != 0)
 			return err_prefix(e, "disk %s", v->name);
 	}
-	return 0;
+	for (unsigned i = 0; i < r->nvolumes && rc == 0 && o->swap; i++)
+		rc = places_check(
+		    o, &out->manifest, &out->place[i], r->volume[i].sink, e);
+	if (rc == 0 && o->swap && !o->force)
+		rc = places_room(r, out, e);
+	return rc;
+}
+
+/* Of now, as part of a file's name: QEMU takes what stands before a colon for a
+ * protocol. */
+static void
+name_stamp(char *out)
+{
+	char text[TIME_TEXT_LEN + 1];
+
+	time_print((uint64_t)time(NULL), text);
+	for (const char *p = text; *p != 0; p++)
+		if (*p != '-' && *p != ':')
+			*out++ = *p;
+	*out = 0;
+}
+
+/* Whatever was in their places before is so no more. */
+static int
+swap_disks(struct restore *r, const struct restore_options *o,
+    struct restore_result *out, struct err *e)
+{
+	struct target *t[MANIFEST_VOLUMES_MAX];
+	char stamp[TIME_TEXT_LEN + 1];
+	unsigned n = 0;
+	int rc;
+
+	name_stamp(stamp);
+	for (unsigned i = 0; i < r->nvolumes; i++)
+		if (r->volume[i].sink->target != NULL)
+			t[n++] = r->volume[i].sink->target;
+	rc = swap_run(t, n, o->keep_old ? stamp : NULL, e);
+	for (unsigned i = 0; i < r->nvolumes && rc == 0; i++) {
+		struct target *its = r->volume[i].sink->target;
+
+		if (its == NULL)
+			continue;
+		out->place[i].kept = its->kept;
+		its->kept = NULL;
+	}
+	return rc;
+}
+
+/* It is the disk that it replaces, or the one that was there. */
+static void
+inherit(const struct sink *s, const struct restore_place *p,
+    const struct manifest *m)
+{
+	char identity[MANIFEST_IDENTITY_MAX + 1] = "";
+
+	if (p->was_there)
+		origin_identity(s->target->old_fd, identity);
+	else if (!p->named)
+		snprintf(identity, sizeof(identity), "%s",
+		    manifest_identity(m, p->volume));
+	origin_inherit(s->fd, identity);
 }
 
 /* Only now do the targets appear: all of all volumes came and was verified. */
 static int
-finish_sinks(struct restore *r, struct err *e)
+finish_sinks(struct restore *r, const struct restore_options *o,
+    struct restore_result *out, struct err *e)
 {
 	uint64_t done = atomic_load(&r->job.count.done);
 
@@ -131,10 +223,23 @@ finish_sinks(struct restore *r, struct err *e)
 		    "in the agent",
 		    (unsigned long long)done,
 		    (unsigned long long)r->job.count.total);
-	for (unsigned i = 0; i < r->nvolumes; i++)
-		if (sink_finish(r->volume[i].sink, e) != 0)
-			return err_prefix(e, "disk %s", r->volume[i].name);
-	return 0;
+	for (unsigned i = 0; i < r->nvolumes; i++) {
+		struct restore_volume *v = &r->volume[i];
+
+		if (o->swap && !out->place[i].device)
+			inherit(v->sink, &out->place[i], &out->manifest);
+		if (sink_finish(v->sink, e) != 0)
+			return err_prefix(e, "disk %s", v->name);
+	}
+	return o->swap ? swap_disks(r, o, out, e) : 0;
+}
+
+void
+restore_result_fini(struct restore_result *r)
+{
+	for (unsigned i = 0; i < r->nplaces; i++)
+		free(r->place[i].kept);
+	r->nplaces = 0;
 }
 
 int
@@ -156,7 +261,7 @@ restore_run(
 		goto err_job;
 	rc = choose_volumes(r, o, out, e);
 	if (rc == 0)
-		rc = open_sinks(r, o, &out->manifest, e);
+		rc = open_sinks(r, o, out, e);
 	if (rc == 0)
 		rc = job_tell(&r->job, "writing", e);
 	if (rc == 0)
@@ -164,7 +269,7 @@ restore_run(
 	if (rc == 0)
 		rc = job_tell(&r->job, "syncing", e);
 	if (rc == 0)
-		rc = finish_sinks(r, e);
+		rc = finish_sinks(r, o, out, e);
 	counters_stats(
 	    &r->job.count, now_ms() - r->job.started_ms, &out->stats);
 	for (unsigned i = 0; i < r->nvolumes; i++)

@@ -8,8 +8,8 @@
 
 struct restore_disk {
 	const char *name;
-	const char *path;
-	const char *format; /* of sink_open */
+	const char *path;   /* with ${swap}: or NULL, where it was */
+	const char *format; /* of sink_open; with ${swap}: or NULL, as it was */
 };
 
 struct restore_options {
@@ -20,6 +20,25 @@ struct restore_options {
 	const struct restore_disk *disk;
 	bool force;
 	bool quiet;
+	/*
+	 * The new disks are written beside those that are there and take their
+	 * places when all of all is verified and synced (swap.h).  Without
+	 * ${only}, or any disks, all disks of the backup; what is at places
+	 * that were not named must be what was backed up.
+	 */
+	bool swap;
+	bool only;
+	bool keep_old; /* as PATH.old-TIME */
+	bool is_new; /* a VM by a new name: places are to be named, and empty */
+};
+
+/* Where a volume went. */
+struct restore_place {
+	const struct manifest_volume *volume;
+	const char *path, *format;
+	bool named, device;
+	bool was_there; /* and was replaced */
+	char *kept;     /* where the old disk is now, or NULL */
 };
 
 struct restore_result {
@@ -27,15 +46,21 @@ struct restore_result {
 	bool chosen[MANIFEST_VOLUMES_MAX]; /* which of its volumes */
 	uint64_t size;                     /* of those */
 	struct manifest_stats stats;
+	/* Of a swap; they point into this and the options. */
+	unsigned nplaces;
+	struct restore_place place[MANIFEST_VOLUMES_MAX];
 };
 
 /**
  * restore_run(o, out, e): the whole of it.  No target appears before all of
  * them are verified.  ERR_NOENT lists the volumes that there are; ERR_CORRUPT:
- * damage in the store, with volume, offset and id; as sink_open, job_open and
- * job_run.
+ * damage in the store, with volume, offset and id; ERR_EXIST: with ${swap},
+ * what is there is another disk; as sink_open, job_open and job_run.
  */
 int restore_run(
     const struct restore_options *o, struct restore_result *out, struct err *e);
+
+/** restore_result_fini(r): what a swap left in it. */
+void restore_result_fini(struct restore_result *r);
 
 #endif

@@ -11,6 +11,7 @@
 #include "proto/base/err.h"
 
 struct sink;
+struct target;
 
 struct sink_ops {
 	int (*write)(struct sink *s, const void *data, size_t len, uint64_t off,
@@ -24,6 +25,7 @@ struct sink {
 	const struct sink_ops *ops;
 	uint64_t size;
 	int fd;                     /* what is written */
+	struct target *target;      /* its file; NULL: it is a device */
 	_Atomic uint64_t unflushed; /* bytes since writeback was last started */
 };
 
@@ -33,6 +35,8 @@ struct sink_options {
 	uint64_t size;         /* bytes of the volume */
 	uint32_t cluster_size; /* of a qcow2; 0: 64 KiB */
 	bool force;            /* may replace what is there */
+	bool held; /* sink_finish leaves the file under its temporary name,
+		      for swap_run */
 };
 
 /**

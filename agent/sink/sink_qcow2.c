@@ -61,6 +61,8 @@ sink_qcow2_open(const struct sink_options *o, struct sink **out, struct err *e)
 	q->s.ops = &qcow2_ops;
 	q->s.size = o->size;
 	q->s.fd = q->t.fd;
+	q->s.target = &q->t;
+	q->t.held = o->held;
 	*out = &q->s;
 	return 0;
 err_close:

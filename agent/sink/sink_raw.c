@@ -82,6 +82,8 @@ sink_raw_open(const struct sink_options *o, struct sink **out, struct err *e)
 	r->s.ops = &raw_ops;
 	r->s.size = o->size;
 	r->s.fd = r->t.fd;
+	r->s.target = &r->t;
+	r->t.held = o->held;
 	*out = &r->s;
 	return 0;
 err_close:

@@ -12,6 +12,7 @@
 
 #include "agent/image/imgfile.h"
 #include "agent/image/imglock.h"
+#include "agent/sink/swap.h"
 #include "proto/base/buf.h"
 #include "proto/base/io.h"
 
@@ -38,7 +39,24 @@ split_path(struct target *t, const char *path, char **dir)
 		t->name = xstrdup(slash + 1);
 	}
 	t->tmp = xasprintf(".%s.restoring", t->name);
+	t->dir = realpath(*dir, NULL);
 	free(full);
+}
+
+/* The temporary file of a swap that was interrupted is a disk. */
+static int
+check_swap(const struct target *t, struct err *e)
+{
+	char *journal = swap_journal_name(t->name);
+	int there = faccessat(t->dirfd, journal, F_OK, AT_SYMLINK_NOFOLLOW);
+
+	free(journal);
+	if (there == -1)
+		return 0;
+	return err_set(e, ERR_EXIST,
+	    "%s: an interrupted restore has not ended yet: backstay-agent "
+	    "restore --finish %s brings it to its end",
+	    t->path, t->path);
 }
 
 /* What is there already must be ours to replace, and nobody may use it. */
@@ -115,6 +133,16 @@ open_tmp(struct target *t, struct err *e)
 	return rc;
 }
 
+static void
+free_names(struct target *t)
+{
+	free(t->path);
+	free(t->dir);
+	free(t->name);
+	free(t->tmp);
+	free(t->kept);
+}
+
 int
 target_open(struct target *t, const char *path, bool force, struct err *e)
 {
@@ -137,7 +165,9 @@ target_open(struct target *t, const char *path, bool force, struct err *e)
 		rc = imgfile_open_error(e, dir);
 		goto err_free;
 	}
-	rc = check_old(t, e);
+	rc = check_swap(t, e);
+	if (rc == 0)
+		rc = check_old(t, e);
 	if (rc == 0)
 		rc = open_tmp(t, e);
 	if (rc != 0)
@@ -150,9 +180,7 @@ err_close:
 	close(t->dirfd);
 err_free:
 	free(dir);
-	free(t->path);
-	free(t->name);
-	free(t->tmp);
+	free_names(t);
 	return rc;
 }
 
@@ -205,6 +233,10 @@ target_finish(struct target *t, struct err *e)
 		return rc;
 	if (fsync(t->fd) == -1)
 		return imgfile_write_error(e, t->path);
+	if (t->held)
+		return fsync(t->dirfd) == -1
+		    ? imgfile_sys(e, t->path, "sync its folder")
+		    : 0;
 	if (renameat2(t->dirfd, t->tmp, t->dirfd, t->name,
 		t->force ? 0 : RENAME_NOREPLACE) == -1) {
 		if (errno == EEXIST)
@@ -228,7 +260,5 @@ target_close(struct target *t)
 	if (t->old_fd != -1)
 		close(t->old_fd);
 	close(t->dirfd);
-	free(t->path);
-	free(t->name);
-	free(t->tmp);
+	free_names(t);
 }

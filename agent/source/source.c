@@ -32,6 +32,14 @@ split_spec(const char *spec, enum format *format)
 	return spec;
 }
 
+const char *
+source_path(const char *spec)
+{
+	enum format format;
+
+	return split_spec(spec, &format);
+}
+
 /* ${qcow2}: it is of that kind. */
 static int
 open_any(const char *spec, struct source **out, bool *qcow2, struct err *e)

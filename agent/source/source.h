@@ -44,6 +44,9 @@ struct source {
  */
 int source_open(const char *spec, struct source **out, struct err *e);
 
+/** source_path(spec): that file or device, without what says the format. */
+const char *source_path(const char *spec);
+
 /**
  * source_open_bitmap(spec, bitmap, out, why, len, e): as source_open; of a
  * qcow2 image that holds the persistent dirty bitmap ${bitmap}, source_clean

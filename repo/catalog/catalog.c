@@ -22,8 +22,8 @@ struct backup {
 	bool hidden;
 	bool leaving; /* its drop is under way, ... */
 	bool held;    /* ... or done, as of one that is held */
-	size_t len;
-	uint8_t *bytes; /* the first ${len} of a struct manifest */
+	size_t len, origins_len;
+	uint8_t *bytes; /* the first ${len} of a struct manifest, its origins */
 };
 
 struct vm {
@@ -144,6 +144,8 @@ copy_out(const struct backup *b, struct manifest *out)
 {
 	memset(out, 0, sizeof(*out));
 	memcpy(out, b->bytes, b->len);
+	memcpy(out->origins, b->bytes + b->len, b->origins_len);
+	out->norigins = (unsigned)b->origins_len;
 }
 
 int
@@ -167,8 +169,10 @@ catalog_add(struct catalog *c, const struct manifest *m)
 	b->incomplete = m->incomplete;
 	b->len = offsetof(struct manifest, volume) +
 	    m->nvolumes * sizeof(m->volume[0]);
-	b->bytes = xmalloc(b->len);
+	b->origins_len = m->norigins;
+	b->bytes = xmalloc(b->len + b->origins_len);
 	memcpy(b->bytes, m, b->len);
+	memcpy(b->bytes + b->len, m->origins, b->origins_len);
 	if (v->n == v->cap) {
 		v->cap = v->cap == 0 ? 4 : 2 * v->cap;
 		v->backup = xrealloc(v->backup, v->cap * sizeof(*v->backup));

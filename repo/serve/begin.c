@@ -33,8 +33,25 @@ take_text(const json_t *q, const char *key, const char *otherwise, char *out,
 	return 0;
 }
 
+/* Where it was read from; who tells no path tells no identity. */
 static int
-take_volume(const json_t *q, struct manifest_volume *v, struct err *e)
+take_origin(const json_t *q, struct manifest *m, struct manifest_volume *v,
+    struct err *e)
+{
+	const char *path = NULL, *identity = "";
+	int rc;
+
+	rc = json_opt_str(q, "path", &path, e);
+	if (rc == 0)
+		rc = json_opt_str(q, "identity", &identity, e);
+	if (rc != 0 || path == NULL)
+		return rc;
+	return manifest_set_origin(m, v, path, identity, e);
+}
+
+static int
+take_volume(const json_t *q, struct manifest *m, struct manifest_volume *v,
+    struct err *e)
 {
 	uint64_t cluster = 0;
 	const char *name;
@@ -57,6 +74,8 @@ take_volume(const json_t *q, struct manifest_volume *v, struct err *e)
 		rc = json_opt_u64(q, "cluster_size", &cluster, e);
 	if (rc == 0)
 		rc = json_get_u64(q, "size", &v->size, e);
+	if (rc == 0)
+		rc = take_origin(q, m, v, e);
 	if (rc != 0)
 		return rc;
 	if (v->size > VOLUME_SIZE_MAX || cluster > UINT32_MAX)
@@ -83,7 +102,7 @@ take_volumes(const json_t *q, struct manifest *m, struct err *e)
 	for (size_t i = 0; i < n; i++) {
 		struct manifest_volume *v = &m->volume[m->nvolumes];
 
-		rc = take_volume(json_array_get(list, i), v, e);
+		rc = take_volume(json_array_get(list, i), m, v, e);
 		if (rc != 0)
 			return rc;
 		if (manifest_volume_find(m, v->name) != -1)

@@ -300,6 +300,13 @@ class Repository:
                 raise Bad('a manifest under another id than its own')
             if m['chunk_size'] != self.chunk_size:
                 raise Bad('a manifest of another chunk size')
+            origins = [(v.get('path', '/'), v.get('identity', ''))
+                       for v in m['volumes'] if 'path' in v]
+            if any(p[0] != '/' or len(p.encode()) > 1023 or
+                   len(i.encode()) > 127 for p, i in origins) or \
+                    sum(len(p.encode()) + len(i.encode()) + 2
+                        for p, i in origins) > 8192:
+                raise Bad('a manifest with places that cannot be')
             if m.get('incomplete'):
                 if any(v['kind'] != 'part' or v['name'] != 'part-%d' % i
                        for i, v in enumerate(m['volumes'])):

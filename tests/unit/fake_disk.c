@@ -241,7 +241,7 @@ int
 fake_send(struct disk *p, const char *tag, const char *since,
     struct backup_result *r, struct err *e)
 {
-	struct backup_input in = { "vda", "disk", &p->s };
+	struct backup_input in = { "vda", "disk", &p->s, NULL };
 	unsigned nclosed = p->nclosed;
 	struct backup *b;
 	int rc;

@@ -223,6 +223,72 @@ too_many_volumes_or_none_that_is_an_object_are_refused(void **state)
 	assert_int_equal(parse_with(false, "volumes", b), ERR_PROTO);
 }
 
+static json_t *
+path_of(size_t len)
+{
+	char s[2000];
+
+	memset(s, 'x', len);
+	s[0] = '/';
+	s[len] = 0;
+	return json_string(s);
+}
+
+static void
+where_a_disk_was_comes_back_and_need_not_be_there(void **state)
+{
+	static const char path[] = "/var/lib/libvirt/images/web 1.qcow2";
+	struct buf a = { 0 }, b = { 0 };
+
+	(void)state;
+	fill();
+	assert_int_equal(
+	    manifest_set_origin(&m, &m.volume[0], path, "file:12:3.4", &e), 0);
+	manifest_print(&m, &a);
+	assert_int_equal(manifest_parse(a.data, a.len, &again, &e), 0);
+	assert_string_equal(manifest_path(&again, &again.volume[0]), path);
+	assert_string_equal(
+	    manifest_identity(&again, &again.volume[0]), "file:12:3.4");
+	/* As all backups were before. */
+	assert_string_equal(manifest_path(&again, &again.volume[1]), "");
+	assert_string_equal(manifest_identity(&again, &again.volume[1]), "");
+	manifest_print(&again, &b);
+	assert_int_equal(a.len, b.len);
+	assert_memory_equal(a.data, b.data, a.len);
+	buf_fini(&a);
+	buf_fini(&b);
+}
+
+static void
+where_a_disk_was_is_bounded_and_begins_at_the_root(void **state)
+{
+	static char path[MANIFEST_PATH_MAX + 1];
+	int rc = 0;
+
+	(void)state;
+	assert_int_equal(
+	    parse_with(true, "path", path_of(MANIFEST_PATH_MAX)), 0);
+	assert_int_equal(
+	    parse_with(true, "path", path_of(MANIFEST_PATH_MAX + 1)),
+	    ERR_PROTO);
+	assert_int_equal(
+	    parse_with(true, "path", json_string("images/x")), ERR_PROTO);
+	assert_int_equal(parse_with(true, "path", json_string("")), ERR_PROTO);
+	assert_int_equal(
+	    parse_with(true, "path", json_string("/a\nb")), ERR_PROTO);
+	assert_int_equal(parse_with(true, "path", json_null()), ERR_PROTO);
+	/* Without a path it says nothing. */
+	assert_int_equal(parse_with(true, "identity", json_string("x")), 0);
+	assert_string_equal(manifest_identity(&again, &again.volume[0]), "");
+	fill();
+	m.nvolumes = MANIFEST_VOLUMES_MAX;
+	memset(path, 'y', MANIFEST_PATH_MAX);
+	path[0] = '/';
+	for (unsigned i = 0; i < m.nvolumes && rc == 0; i++)
+		rc = manifest_set_origin(&m, &m.volume[i], path, "", &e);
+	assert_int_equal(rc, ERR_LIMIT);
+}
+
 static void
 stats_alone_come_back(void **state)
 {
@@ -293,6 +359,10 @@ main(void)
 		cmocka_unit_test(sizes_are_checked),
 		cmocka_unit_test(
 		    too_many_volumes_or_none_that_is_an_object_are_refused),
+		cmocka_unit_test(
+		    where_a_disk_was_comes_back_and_need_not_be_there),
+		cmocka_unit_test(
+		    where_a_disk_was_is_bounded_and_begins_at_the_root),
 		cmocka_unit_test(stats_alone_come_back),
 		cmocka_unit_test(backup_is_named_by_vm_and_time),
 	};
