@@ -45,6 +45,8 @@ DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
 	zstd spin systemd tzdata
+# Metrics, and who reads them.
+DEBS += libmicrohttpd-dev prometheus curl
 # Crash tests: disks whose writes are logged.
 DEBS += qemu-system-common fuse3 xfsprogs
 # Running guests: QEMU, libvirt, what a guest is made of, and newer ones of both.

@@ -304,13 +304,17 @@ tend(struct child *k, uint64_t until_ms, int wake)
 
 /* Its group's number is taken as long as it is not waited for. */
 static int
-put_down(struct child *k)
+put_down(struct child *k, bool late, struct err *e)
 {
+	int rc = err_set(e, ERR_TIMEOUT, "%s",
+	    late ? "did not end in time and was killed"
+		 : "was killed, since the daemon stops");
+
 	log_debug("hook: process group %d is ended", (int)k->pid);
 	kill(-k->pid, SIGTERM);
 	tend(k, now_ms() + HOOK_GRACE_MS, -1);
 	kill(-k->pid, SIGKILL);
-	return ERR_TIMEOUT;
+	return rc;
 }
 
 static void
@@ -353,11 +357,8 @@ hook_run(const struct hook_call *c, struct hook_result *out, struct err *e)
 		rc = start(argv, c, &k, e);
 	if (rc == 0) {
 		if (!tend(&k, from + c->timeout_ms, c->wake))
-			rc = put_down(&k);
+			rc = put_down(&k, now_ms() - from >= c->timeout_ms, e);
 		finish(&k, out);
-		if (rc == ERR_TIMEOUT)
-			err_set(e, rc, "did not end in %u s and was killed",
-			    (unsigned)(now_ms() - from + 500) / 1000);
 	}
 	out->ms = (unsigned)(now_ms() - from);
 	free(text);
