@@ -66,7 +66,7 @@ override CFLAGS += -std=c11 -fPIC -fstack-protector-strong -pthread \
 # As needed: a host of VMs has no use for the daemon's libraries.
 override LDFLAGS += -Wl,--as-needed
 LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -linih -lnbd -lvirt \
-	-lvirt-qemu -lxml2 -lsystemd -lm -pthread
+	-lvirt-qemu -lmicrohttpd -lxml2 -lsystemd -lm -pthread
 
 PROTO_SRC := $(wildcard proto/*.c proto/*/*.c)
 REPO_SRC := $(filter-out repo/daemon.c,$(wildcard repo/*.c)) \

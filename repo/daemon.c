@@ -19,11 +19,13 @@
 #include "repo/serve/agents.h"
 #include "repo/serve/audited.h"
 #include "repo/serve/listener.h"
+#include "repo/serve/measure.h"
 #include "repo/serve/pulse.h"
 #include "repo/serve/retain.h"
 #include "repo/serve/tender.h"
 #include "repo/serve/tune.h"
 #include "repo/serve/verify.h"
+#include "repo/serve/watch.h"
 #include "repo/settings/settings_options.h"
 #include "repo/store/record.h"
 
@@ -100,6 +102,8 @@ struct daemon {
 	char *host_key;
 	char *fingerprint;
 	struct tender *tender;
+	struct watch *watch;
+	struct http *http;
 	struct listener *listener;
 	struct pulse *pulse;
 };
@@ -281,6 +285,8 @@ daemon_open(
 static void
 daemon_close(struct daemon *d)
 {
+	measure_stop(d->http);
+	watch_stop(d->watch);
 	tender_stop(d->tender);
 	verifiers_free(d->srv.verifiers);
 	scrubber_stop(d->srv.scrubber);
@@ -397,6 +403,9 @@ check(const struct settings_options *o)
 	struct err e = { 0 };
 
 	settings_read(&o->src, &s, &wrong);
+	if (s != NULL && s->hook[0] != 0 && hook_check(s->hook, &e) != 0)
+		buf_printf(&wrong, "%s/" SETTINGS_FILE ": hook: %s\n",
+		    o->src.dir, e.text);
 	if (dirfd == -1)
 		buf_printf(&wrong, "%s: %s\n", o->src.dir, strerror(errno));
 	if (dirfd != -1 && keyring_open(dirfd, &keys, &e) != 0)
@@ -462,6 +471,11 @@ serve(struct daemon *d, const char *dir, const struct settings *s,
 	tune(&d->srv);
 	lo.dirfd = d->dirfd;
 	lo.host_key = d->host_key;
+	rc = watch_start(&d->srv, &d->watch);
+	if (rc == 0)
+		rc = measure_start(&d->srv, s->http, &d->http, e);
+	if (rc != 0)
+		return rc;
 	/* Before anybody can do anything. */
 	audited_start(&d->srv);
 	rc = listener_start(&d->srv, &lo, &d->listener, e);

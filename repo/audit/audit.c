@@ -49,6 +49,17 @@ audit_head_read(int dirfd, struct audit_head *out, struct err *e)
 	return 0;
 }
 
+int
+audit_last(int dirfd, uint64_t *number, struct err *e)
+{
+	struct audit_head h;
+	int rc = audit_head_read(dirfd, &h, e);
+
+	if (rc == 0)
+		*number = h.there ? h.n : 0;
+	return rc;
+}
+
 static int
 failed(struct err *e, const char *what)
 {

@@ -39,6 +39,10 @@ struct audit_entry {
 int audit_append(
     int dirfd, const struct audit_entry *a, uint64_t *number, struct err *e);
 
+/** audit_last(dirfd, number, e): of the last line; 0: there is none.  Waits for
+ * nobody.  ERR_SYS. */
+int audit_last(int dirfd, uint64_t *number, struct err *e);
+
 /* What a check of the whole chain finds. */
 struct audit_report {
 	uint64_t lines; /* sound ones */

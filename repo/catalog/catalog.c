@@ -470,3 +470,30 @@ catalog_totals(struct catalog *c, struct catalog_totals *out)
 	}
 	pthread_rwlock_unlock(&c->mu);
 }
+
+size_t
+catalog_vms(struct catalog *c, struct catalog_vm *out, size_t most)
+{
+	size_t n = 0;
+
+	pthread_rwlock_rdlock(&c->mu);
+	for (size_t i = 0; i < c->n && n < most; i++) {
+		const struct vm *v = c->vm[i];
+		struct catalog_vm *o = &out[n];
+
+		o->nbackups = 0;
+		for (size_t k = 0; k < v->n; k++) {
+			if (!is_shown(v->backup[k], false))
+				continue;
+			o->nbackups++;
+			o->last = v->backup[k]->time;
+			o->size = v->backup[k]->size;
+		}
+		if (o->nbackups == 0)
+			continue;
+		memcpy(o->name, v->name, sizeof(o->name));
+		n++;
+	}
+	pthread_rwlock_unlock(&c->mu);
+	return n;
+}

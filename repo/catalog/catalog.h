@@ -8,6 +8,7 @@
 #ifndef REPO_CATALOG_CATALOG_H
 #define REPO_CATALOG_CATALOG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proto/base/err.h"
@@ -95,6 +96,17 @@ struct catalog_totals {
 	uint64_t logical;     /* bytes of all volumes of all backups */
 };
 void catalog_totals(struct catalog *c, struct catalog_totals *out);
+
+/* A VM with a backup, at a glance. */
+struct catalog_vm {
+	char name[VM_NAME_MAX + 1];
+	uint64_t nbackups;
+	uint64_t last; /* time of the newest one */
+	uint64_t size; /* and its volumes' bytes */
+};
+
+/** catalog_vms(c, out, most): how many were told, by name. */
+size_t catalog_vms(struct catalog *c, struct catalog_vm *out, size_t most);
 
 /** manifest_size(m): bytes of all its volumes. */
 uint64_t manifest_size(const struct manifest *m);

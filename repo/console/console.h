@@ -57,6 +57,7 @@ int cmd_unprotect(struct console *c, int argc, char **argv);
 int cmd_lock(struct console *c, int argc, char **argv);
 int cmd_gc(struct console *c, int argc, char **argv);
 int cmd_hold(struct console *c, int argc, char **argv);
+int cmd_notify(struct console *c, int argc, char **argv);
 
 /** console_misuse(c, fmt, ...): what is wrong with the command line, and how
  * it is; returns EXIT_MISUSE. */

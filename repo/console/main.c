@@ -207,6 +207,12 @@ static const struct command commands[] = {
 	    "is\n"
 	    "not sound.\n",
 	    cmd_audit },
+	{ "notify", "[--json] | --test [--json]",
+	    "show how events were told to the hook, or try it",
+	    "  --test   post an event, and tell how the hook of the settings "
+	    "took it;\n"
+	    "           ends with 1 where it failed, or none is set\n",
+	    cmd_notify },
 	{ "fsck", "[--rebuild-index] [--data] [--index DIR] [--json]",
 	    "check packs and index against each other",
 	    "The daemon must not run.  Counts every reference anew, from the\n"

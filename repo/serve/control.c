@@ -10,6 +10,7 @@
 #include "repo/serve/partial.h"
 #include "repo/serve/damage.h"
 #include "repo/serve/definition.h"
+#include "repo/serve/notify.h"
 #include "repo/serve/retain.h"
 #include "repo/serve/verify.h"
 
@@ -390,6 +391,7 @@ static const struct op {
 	{ "damage", ROLE_ADMIN, damage_call },
 	{ "scrub", ROLE_ADMIN, scrub_call },
 	{ "hold", ROLE_ADMIN, hold_call },
+	{ "notify", ROLE_ADMIN, notify_call },
 	{ "serve", ROLE_BACKUP | ROLE_RESTORE, serve_call },
 	{ "next", ROLE_BACKUP | ROLE_RESTORE, next_call },
 	{ "ended", ROLE_BACKUP | ROLE_RESTORE, ended_call },

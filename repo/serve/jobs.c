@@ -22,6 +22,7 @@ struct jobs {
 	uint64_t last_id;                       /* with all below */
 	struct job_face ended[JOBS_ENDED_KEPT]; /* a ring */
 	uint64_t nended;
+	struct jobs_counts counts; /* of those that have ended */
 };
 
 struct jobs *
@@ -282,6 +283,7 @@ tell(struct jobs *a, const struct job_face *f)
 {
 	json_t *facts;
 
+	a->counts.n[f->kind][f->state]++;
 	if (a->events == NULL)
 		return;
 	facts = face_to_json(f);
@@ -499,6 +501,16 @@ jobs_running(struct jobs *a)
 		n++;
 	pthread_mutex_unlock(&a->mu);
 	return n;
+}
+
+void
+jobs_counts(struct jobs *a, struct jobs_counts *out)
+{
+	pthread_mutex_lock(&a->mu);
+	*out = a->counts;
+	for (const struct job *j = a->first; j != NULL; j = j->next)
+		out->n[j->face.kind][JOB_RUNNING]++;
+	pthread_mutex_unlock(&a->mu);
 }
 
 static json_t *

@@ -32,6 +32,8 @@ enum {
 	JOB_SILENCE_MS = 120000 /* no frame on any lane: it ends */
 };
 
+enum { JOB_KINDS = JOB_VERIFY + 1, JOB_STATES = JOB_CANCELLED + 1 };
+
 /* What its agent told last, in bytes.  PROTOCOL.md 6. */
 struct job_progress {
 	uint64_t done;
@@ -179,5 +181,11 @@ json_t *jobs_with_queued(struct jobs *a, json_t *queued);
 
 /** jobs_one_to_json(a, id): that one as it is in such an array; or null. */
 json_t *jobs_one_to_json(struct jobs *a, uint64_t id);
+
+/* By kind and state: JOB_RUNNING now, the others since the start. */
+struct jobs_counts {
+	uint64_t n[JOB_KINDS][JOB_STATES];
+};
+void jobs_counts(struct jobs *a, struct jobs_counts *out);
 
 #endif

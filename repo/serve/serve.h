@@ -61,6 +61,8 @@ struct serve {
 	/* Calls that were refused in that minute. */
 	_Atomic uint64_t refused_minute;
 	atomic_uint nrefused;
+	_Atomic uint64_t bytes_in, bytes_out; /* of all lanes */
+	atomic_uint nlanes;
 	atomic_bool stopping;
 };
 

@@ -175,6 +175,8 @@ keep_rate(struct session *s)
 	lane_traffic(s->lane, &in, &out);
 	paid = s->paid;
 	s->paid = in + out;
+	atomic_fetch_add(&s->srv->bytes_in, in - s->in);
+	atomic_fetch_add(&s->srv->bytes_out, out - s->out);
 	/* What came before it had the job counts as little as what follows. */
 	if (s->job != NULL)
 		traffic_count(
@@ -293,7 +295,9 @@ session_run(struct session *s, const struct err *refused)
 	}
 	/* Until it is known what it is for. */
 	lane_limit(s->lane, JSON_LEN_MAX);
+	atomic_fetch_add(&s->srv->nlanes, 1);
 	serve_frames(s, &e);
+	atomic_fetch_sub(&s->srv->nlanes, 1);
 	lane_flush(s->lane, NULL);
 	if (s->job != NULL && s->control)
 		job_end(s->job, JOB_FAILED, ERR_CLOSED, reason(s, &e));

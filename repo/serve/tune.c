@@ -11,12 +11,15 @@ void
 tune(struct serve *srv)
 {
 	const struct settings *s = settings_get(srv->settings);
+	struct err e = { 0 };
 
 	log_set_level(s->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	atomic_store(&srv->keep_incomplete, s->keep_incomplete);
 	reclaimer_live_percent(srv->reclaimer, (unsigned)s->live_percent);
 	scrubber_interval(srv->scrubber, s->scrub_interval);
 	hook_set(srv->hook, s->hook, s->hook_timeout);
+	if (s->hook[0] != 0 && hook_check(s->hook, &e) != 0)
+		log_error("hook: %s; events are told to nobody", e.text);
 	keyring_rate(srv->keyring, s->bwlimit);
 	queue_jobs(srv->queue, (unsigned)s->jobs);
 	settings_put(srv->settings, s);

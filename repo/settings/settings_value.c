@@ -171,7 +171,9 @@ take_command(const char *text, char **out)
 static int
 take_address(const char *text, char **out)
 {
-	if (*text != 0 && (strchr(text, ':') == NULL || !address_ok(text)))
+	/* No address at all would be all of them: that is to be said. */
+	if (*text != 0 &&
+	    (*text == ':' || strchr(text, ':') == NULL || !address_ok(text)))
 		return ERR_INVAL;
 	free(*out);
 	*out = xstrdup(text);

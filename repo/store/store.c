@@ -263,3 +263,12 @@ store_status(struct store *s, struct store_status *out)
 	out->entries = size.entries;
 	return 0;
 }
+
+int
+store_space(
+    struct store *s, uint64_t *avail, uint64_t *total, uint64_t *reserve)
+{
+	int rc = packs_room(s->packs, avail, reserve);
+
+	return rc != 0 ? rc : volume_space(s->volume, avail, total);
+}

@@ -253,6 +253,12 @@ struct store_status {
 	unsigned sessions; /* backups that run */
 };
 
+/** store_space(s, &avail, &total, &reserve): bytes of the volume, free and in
+ * all, and how many of the free ones backups leave so.  May be asked often.
+ * ERR_SYS. */
+int store_space(
+    struct store *s, uint64_t *avail, uint64_t *total, uint64_t *reserve);
+
 /** store_status(s, out): unique_raw is kept by the ledger. */
 int store_status(struct store *s, struct store_status *out);
 

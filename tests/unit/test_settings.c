@@ -228,7 +228,7 @@ each_bad_value_is_told_with_what_the_key_takes(void **state)
 		{ "hook-timeout", "0" }, { "hook-timeout", "2h" },
 		{ "low-space", "100" }, { "low-space", "5G" },
 		{ "low-space", "5 %%" }, { "low-space", "" },
-		{ "http", "9722" }, { "http", "::1:9722" },
+		{ "http", "9722" }, { "http", ":9722" }, { "http", "::1:9722" },
 		{ "http", "localhost:x" }, { "metrics-vms", "" } };
 	static const char *const bad_vm[][2] = { { "keep-last", "-1" },
 		{ "keep-hourly", "100001" }, { "keep-daily", "7d" },
