@@ -44,7 +44,7 @@ number(const char **p, const struct field *f, unsigned *out, struct err *e)
 	if (!isdigit((unsigned char)**p)) {
 		if (**p == 0 || strchr(",./", **p) != NULL)
 			return err_set(
-			    e, ERR_INVAL, "a %s is missing", f->name);
+			    e, ERR_INVAL, "the %s is missing", f->name);
 		return err_set(e, ERR_INVAL,
 		    "\"%.20s\" is no %s: write numbers, lists 1,3, ranges "
 		    "1..5, repetitions 0/15, or * alone",
@@ -54,7 +54,7 @@ number(const char **p, const struct field *f, unsigned *out, struct err *e)
 		n = 10 * n + (unsigned)(**p - '0');
 		if (n > NUMBER_MAX)
 			return err_set(e, ERR_INVAL,
-			    "a number is too large for a %s", f->name);
+			    "a number is too large for the %s", f->name);
 	}
 	*out = n;
 	return 0;
@@ -216,7 +216,7 @@ parse_field(
 			return 0;
 		if (*text != ',')
 			return err_set(e, ERR_INVAL,
-			    "what is \"%.20s\" behind a %s?", text, f->name);
+			    "what is \"%.20s\" behind the %s?", text, f->name);
 		text++;
 	}
 }

@@ -143,9 +143,8 @@ settings_read(
 	return 0;
 }
 
-/* How well a section fits; 0: not at all. */
-static size_t
-fit(const struct settings_section *v, const char *vm)
+size_t
+settings_fit(const struct settings_section *v, const char *vm)
 {
 	if (strcmp(v->pattern, vm) == 0)
 		return PATTERN_NAMES;
@@ -178,8 +177,9 @@ settings_vm(const struct settings *s, const char *vm)
 		const struct settings_section *best = NULL;
 		size_t most = 0;
 
-		for (unsigned v = 0; k->set != 0 && v < s->nvms; v++) {
-			size_t n = fit(&s->vm[v], vm);
+		for (unsigned v = 0; k->set != 0 && !k->plan && v < s->nvms;
+		     v++) {
+			size_t n = settings_fit(&s->vm[v], vm);
 
 			if (n > most && (s->vm[v].policy.set & k->set) != 0) {
 				most = n;
@@ -198,7 +198,7 @@ settings_rule(
 {
 	const struct settings_key *k = settings_key_find("vm", name);
 
-	if (k == NULL)
+	if (k == NULL || k->plan)
 		return err_set(e, ERR_INVAL, "there is no rule %s", name);
 	if (settings_take(k, "", text, p) != 0)
 		return err_set(e, ERR_INVAL, "%s takes %s, not \"%.40s\"", name,

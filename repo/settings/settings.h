@@ -16,6 +16,7 @@
 #include "proto/base/buf.h"
 #include "proto/base/err.h"
 #include "proto/name.h"
+#include "repo/dispatch/plan.h"
 #include "repo/retain/policy.h"
 
 #define SETTINGS_FILE "backstayd.conf"
@@ -32,6 +33,7 @@ struct settings_section {
 	char pattern[VM_NAME_MAX + 1];
 	unsigned line;
 	struct retain_policy policy; /* set: also of what is said to be 0 */
+	struct plan plan;            /* likewise */
 	char *said;                  /* "keep-last = 3, lock = 7d" */
 };
 
@@ -69,6 +71,11 @@ struct settings {
  * 0 there counts as not said at all: ${set} lacks it.
  */
 struct retain_policy settings_vm(const struct settings *s, const char *vm);
+
+/** settings_plan(s, vm, out): when that VM is backed up, by the same choice of
+ * sections. */
+void settings_plan(
+    const struct settings *s, const char *vm, struct plan *out);
 
 /** settings_rule(name, text, p, e): the value of a key of [vm], as a person
  * wrote it, into ${p}.  ERR_INVAL: there is no such key, or what it takes. */

@@ -10,6 +10,7 @@
 struct reading {
 	struct settings *s;
 	const char *dir;
+	const char *text;
 	struct inifile file;
 	const char *section; /* "daemon", "vm", "": unknown; NULL: none yet */
 	struct settings_section *vm;
@@ -107,6 +108,49 @@ take_of_daemon(
 	r->said[i] = r->file.line;
 }
 
+/* A ';' behind a blank begins a comment, and most probably is none here. */
+static bool
+lost_the_rest(const struct reading *r)
+{
+	const char *end = r->file.at, *p = end;
+
+	while (p > r->text && (p == end || p[-1] != '\n'))
+		p--;
+	for (; p + 1 < end; p++)
+		if ((*p == ' ' || *p == '\t') && p[1] == ';')
+			return true;
+	return false;
+}
+
+static void
+take_of_plan(
+    struct reading *r, const struct settings_key *k, const char *value)
+{
+	bool adds = k->type == SETTING_TIMES || k->type == SETTING_WINDOWS;
+	struct plan *p = &r->vm->plan;
+	char *said = r->vm->said;
+	struct err e = { 0 };
+
+	if ((p->set & k->set) != 0 && !adds) {
+		COMPLAIN(r, "%s is there already, in [vm %s]", k->name,
+		    r->vm->pattern);
+		return;
+	}
+	p->set |= k->set;
+	if (adds && lost_the_rest(r)) {
+		COMPLAIN(r,
+		    "%s: a ; behind a blank begins a comment: put it right "
+		    "behind a time, or the comment into a line of its own",
+		    k->name);
+	} else if (settings_plan_take(k, value, p, &e) != 0) {
+		COMPLAIN(r, "%s%s %s", k->name, adds ? ":" : "", e.text);
+	} else {
+		r->vm->said = xasprintf("%s%s%s = %s", said,
+		    *said != 0 ? ", " : "", k->name, value);
+		free(said);
+	}
+}
+
 static void
 take_of_vm(struct reading *r, const struct settings_key *k, const char *value)
 {
@@ -146,6 +190,8 @@ take_key(void *arg, const char *name, const char *value)
 		no_such_key(r, r->section, name);
 	else if (strcmp(r->section, "daemon") == 0)
 		take_of_daemon(r, k, value);
+	else if (k->plan)
+		take_of_plan(r, k, value);
 	else
 		take_of_vm(r, k, value);
 }
@@ -154,7 +200,7 @@ void
 settings_file_read(struct settings *s, const char *dir, const char *text,
     size_t len, struct buf *wrong)
 {
-	struct reading r = { .s = s, .dir = dir };
+	struct reading r = { .s = s, .dir = dir, .text = text };
 	char *path = xasprintf("%s/" SETTINGS_FILE, dir);
 
 	r.file = (struct inifile){ .path = path,

@@ -18,6 +18,8 @@ enum settings_type {
 	SETTING_PERCENT,  /* uint64_t: with or without % */
 	SETTING_COMMAND,  /* char *: a whole path and words, or nothing */
 	SETTING_ADDRESS,  /* char *: ADDR:PORT, or nothing */
+	SETTING_TIMES,    /* of struct plan: lines of it add up */
+	SETTING_WINDOWS,  /* likewise */
 	SETTING_LISTEN    /* listen, nlisten */
 };
 
@@ -27,10 +29,12 @@ struct settings_key {
 	enum settings_type type;
 	const char *initial; /* the default, as one writes it */
 	bool live;           /* may change while the daemon runs */
-	size_t off; /* in struct settings, or in struct retain_policy */
+	bool plan;  /* of [vm]: in struct plan */
+	/* In struct settings, in struct retain_policy, or in struct plan. */
+	size_t off;
 	uint64_t min, max;
 	unsigned unit; /* seconds that a bare number means; 0: none may be */
-	unsigned set;  /* of enum retain_set */
+	unsigned set;  /* of enum retain_set, or of enum plan_set */
 	const char *takes; /* "a size from 1M to 2G, or auto" */
 	const char *about; /* sentences, for the sample */
 };
@@ -53,6 +57,14 @@ int settings_take(const struct settings_key *k, const char *dir,
 /** settings_set(s, k, dir, text): that, and remember the text. */
 int settings_set(struct settings *s, const struct settings_key *k,
     const char *dir, const char *text);
+
+/** settings_plan_take(k, text, p, e): the value of a key of struct plan.
+ * ERR_INVAL says what is wrong with it. */
+int settings_plan_take(const struct settings_key *k, const char *text,
+    struct plan *p, struct err *e);
+
+/** settings_fit(v, vm): how well that section fits; 0: not at all. */
+size_t settings_fit(const struct settings_section *v, const char *vm);
 
 /**
  * settings_file_read(s, dir, text, len, wrong): the file's ${text} into ${s}.

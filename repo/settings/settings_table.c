@@ -10,6 +10,7 @@
 #define DAY ((uint64_t)86400)
 #define IN_DAEMON(field) offsetof(struct settings, field)
 #define IN_VM(field) offsetof(struct retain_policy, field)
+#define IN_PLAN(field) offsetof(struct plan, field)
 #define COUNT_MAX 100000
 #define COUNT_TAKES "a number from 0 to 100000"
 #define AGE_MAX (100 * 366 * DAY)
@@ -285,6 +286,79 @@ const struct settings_key settings_keys[] = {
 	    .takes = AGE_TAKES,
 	    .about = "New backups are locked for so long: nobody may delete "
 		     "them, and nothing shortens that." },
+	{ .section = "vm",
+	    .name = "schedule",
+	    .type = SETTING_TIMES,
+	    .initial = "never",
+	    .live = true,
+	    .plan = true,
+	    .set = PLAN_SCHEDULE,
+	    .takes = "times such as daily 02:00, Mon..Fri 22:30 or *:0/15, "
+		     "with ; right behind each but the last; several lines "
+		     "add up; or never",
+	    .about = "When the VM is backed up, by the daemon's local time. "
+		     "`backstay schedule --check TIME` shows what a time "
+		     "means." },
+	{ .section = "vm",
+	    .name = "window",
+	    .type = SETTING_WINDOWS,
+	    .initial = "00:00-24:00",
+	    .live = true,
+	    .plan = true,
+	    .set = PLAN_WINDOW,
+	    .takes = "hours such as 22:00-06:00 or Mon..Fri 20:00-24:00, with "
+		     "; right behind each but the last; several lines add up",
+	    .about = "Scheduled backups begin only then; one that is due at "
+		     "another time waits for it.  It may run on when the "
+		     "window has closed." },
+	{ .section = "vm",
+	    .name = "retries",
+	    .type = SETTING_NUMBER,
+	    .initial = "3",
+	    .live = true,
+	    .plan = true,
+	    .off = IN_PLAN(retries),
+	    .max = 100,
+	    .set = PLAN_RETRIES_SET,
+	    .takes = "a number from 0 to 100",
+	    .about = "How often a scheduled backup that failed is tried "
+		     "again." },
+	{ .section = "vm",
+	    .name = "retry-wait",
+	    .type = SETTING_DURATION,
+	    .initial = "5m",
+	    .live = true,
+	    .plan = true,
+	    .off = IN_PLAN(retry_wait),
+	    .min = 1,
+	    .max = 7 * DAY,
+	    .set = PLAN_RETRY_WAIT,
+	    .takes = "a time from 1s to 7d",
+	    .about = "How long to wait before that; twice as long each "
+		     "further time, up to 4h." },
+	{ .section = "vm",
+	    .name = "catch-up",
+	    .type = SETTING_FLAG,
+	    .initial = "yes",
+	    .live = true,
+	    .plan = true,
+	    .off = IN_PLAN(catch_up),
+	    .set = PLAN_CATCH_UP,
+	    .takes = "yes or no",
+	    .about = "Make up for times at which the daemon did not run or "
+		     "the VM's host was not connected: once, however many "
+		     "were missed." },
+	{ .section = "vm",
+	    .name = "prune",
+	    .type = SETTING_FLAG,
+	    .initial = "yes",
+	    .live = true,
+	    .plan = true,
+	    .off = IN_PLAN(prune),
+	    .set = PLAN_PRUNE,
+	    .takes = "yes or no",
+	    .about = "After a scheduled backup let go of what the rules above "
+		     "do not keep.  no: only `backstay prune` does." },
 };
 
 const unsigned settings_nkeys =

@@ -21,7 +21,7 @@ allowed() {
 	repo/catalog) echo proto/base proto repo/store ;;
 	repo/reclaim) echo proto/base proto repo/store repo/catalog ;;
 	repo/settings) echo proto/base proto repo/retain/policy.h \
-		repo/dispatch/calendar.h repo/dispatch/window.h ;;
+		repo/dispatch/plan.h ;;
 	repo/audit) echo proto/base proto ;;
 	repo/notify) echo proto/base proto ;;
 	repo/dispatch) echo proto/base proto ;;

@@ -88,7 +88,7 @@ what_is_wrong_is_said(void **state)
 	refuse("*:00:00.5", "write whole seconds");
 	refuse("25:00", "hour 25: from 0 to 23");
 	refuse("2:60", "minute 60: from 0 to 59");
-	refuse("12", "write it like daily, Mon..Fri 02:30");
+	refuse("12", "Write it like daily, Mon..Fri 02:30");
 	refuse("*/2:00", "for each second hour write 0/2");
 	refuse("Mon..Sun..Tue 2:00", "no days of the week");
 	refuse("Sat..Mon", "write Sat,Sun,Mon");
@@ -102,7 +102,7 @@ what_is_wrong_is_said(void **state)
 	refuse("10..5:00", "ranges go upwards");
 	refuse("0/0:00", "a step of 0");
 	refuse("0/30:00", "leads out of the range");
-	refuse("1,:00", "a hour is missing");
+	refuse("1,:00", "the hour is missing");
 	refuse("99999999999999999999:00", "too large");
 	refuse("02:00 02:00", "what is \"02:00\"");
 	refuse("Mon x 02:00", "what is \"x\"");
