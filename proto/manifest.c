@@ -278,6 +278,9 @@ manifest_from_json(const json_t *j, struct manifest *m, struct err *e)
 	if (rc == 0 && json_object_get(j, "checkpoint") != NULL)
 		rc = get_text(j, "checkpoint", word_ok, m->checkpoint,
 		    sizeof(m->checkpoint), e);
+	if (rc == 0 && json_object_get(j, "unusual") != NULL)
+		rc = get_text(
+		    j, "unusual", word_ok, m->unusual, sizeof(m->unusual), e);
 	if (rc == 0)
 		rc = json_opt_bool(j, "incomplete", &m->incomplete, e);
 	if (rc == 0 && json_object_get(j, "parent") != NULL) {
@@ -315,6 +318,8 @@ manifest_to_json(const struct manifest *m)
 	json_set_str(j, "consistency", m->consistency);
 	if (m->checkpoint[0] != 0)
 		json_set_str(j, "checkpoint", m->checkpoint);
+	if (m->unusual[0] != 0)
+		json_set_str(j, "unusual", m->unusual);
 	if (m->incomplete)
 		json_set_bool(j, "incomplete", true);
 	if (m->has_parent)

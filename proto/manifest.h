@@ -56,6 +56,8 @@ struct manifest {
 							 "": nothing does */
 	bool incomplete; /* holds what an unfinished backup stored (STORE.md 8)
 			  */
+	char
+	    unusual[16]; /* what stands out in what it changed, a word; or "" */
 	bool has_parent;
 	uint8_t parent[BACKUP_ID_LEN];
 	uint32_t chunk_size;

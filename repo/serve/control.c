@@ -213,6 +213,10 @@ backup_to_json(struct serve *srv, const struct manifest *m)
 	json_set_str(o, "consistency", m->consistency);
 	json_set_u64(o, "size", manifest_size(m));
 	json_object_set_new(o, "stats", manifest_stats_to_json(&m->stats));
+	if (!m->has_parent)
+		json_set_bool(o, "full", true);
+	if (m->unusual[0] != 0)
+		json_set_str(o, "unusual", m->unusual);
 	retain_face(srv, m, o);
 	return o;
 }

@@ -6,6 +6,7 @@
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "repo/serve/leaving.h"
+#include "repo/serve/notice.h"
 #include "repo/serve/session.h"
 #include "repo/store/record.h"
 
@@ -194,6 +195,7 @@ ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
 	struct job *j = s->job;
 	struct leaving l;
 	struct manifest m;
+	struct notice n;
 	int rc;
 
 	rc = job_enter(j, e);
@@ -209,6 +211,7 @@ ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
 	/* The lock on the VM is held: nobody else gives it a time meanwhile. */
 	m.time = catalog_next_time(s->srv->catalog, m.vm, (uint64_t)time(NULL));
 	guard_stamp(s->srv->guard, &m);
+	notice_judge(s->srv, &m, &n);
 	/* From here on it is done, or fails by itself. */
 	rc = job_settle(j, e);
 	if (rc != 0)
@@ -223,6 +226,7 @@ ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
 		goto out;
 	}
 	catalog_add(s->srv->catalog, &m);
+	notice_tell(s->srv, &m, &n);
 	final_progress(j, &m);
 	manifest_name(&m, name);
 	job_end(j, JOB_DONE, 0, name);

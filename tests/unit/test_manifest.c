@@ -24,6 +24,7 @@ fill(void)
 		.agent_time = 1795289400,
 		.host = "kvm03",
 		.consistency = "offline",
+		.unusual = "incompressible",
 		.has_parent = true,
 		.parent = { 9 },
 		.chunk_size = CHUNK_SIZE_DEFAULT,
@@ -59,6 +60,7 @@ manifest_comes_back_byte_by_byte(void **state)
 		assert_string_equal(again.vm, "acme/web1");
 		assert_int_equal(again.time, m.time);
 		assert_int_equal(again.stats.duration_ms, 7);
+		assert_string_equal(again.unusual, "incompressible");
 		assert_true(again.volume[0].size == m.volume[0].size);
 		assert_true(id_equal(&again.volume[0].root, &m.volume[0].root));
 		assert_int_equal(again.nvolumes, 2);
