@@ -122,3 +122,36 @@ console_print_json(const json_t *j)
 	puts(s);
 	free(s);
 }
+
+int
+console_list(struct console *c, const char *vm, bool incomplete, json_t **out,
+    struct err *e)
+{
+	json_t *all = json_array(), *answer;
+	char next[VM_NAME_MAX + 32] = "";
+	int rc;
+
+	do {
+		json_t *ask = console_op("list"), *page;
+
+		if (vm != NULL)
+			json_set_str(ask, "vm", vm);
+		json_set_bool(ask, "incomplete", incomplete);
+		if (next[0] != 0)
+			json_set_str(ask, "after", next);
+		rc = console_call(c, ask, &answer, e);
+		if (rc != 0)
+			break;
+		rc = json_get_array(answer, "backups", &page, e);
+		if (rc == 0)
+			json_array_extend(all, page);
+		snprintf(next, sizeof(next), "%s", answer_str(answer, "next"));
+		json_decref(answer);
+	} while (rc == 0 && next[0] != 0);
+	if (rc != 0) {
+		json_decref(all);
+		return rc;
+	}
+	*out = all;
+	return 0;
+}

@@ -49,7 +49,8 @@ cmd_history(struct console *c, int argc, char **argv)
 		return console_fail(&e);
 	if (json_array_size(list) == 0) {
 		json_decref(list);
-		err_set(&e, ERR_NOENT, "there is no backup of %s", argv[optind]);
+		err_set(
+		    &e, ERR_NOENT, "there is no backup of %s", argv[optind]);
 		return console_fail(&e);
 	}
 	if (json) {

@@ -94,6 +94,11 @@ int console_wait(struct console *c, const char *text);
 int console_call(
     struct console *c, json_t *ask, json_t **answer, struct err *e);
 
+/** console_list(c, vm, incomplete, out, e): all that the call "list" answers,
+ * page by page, as one array, the caller's.  ${vm} NULL: of all. */
+int console_list(struct console *c, const char *vm, bool incomplete,
+    json_t **out, struct err *e);
+
 /** console_op(name): a question to fill and to call with. */
 json_t *console_op(const char *name);
 

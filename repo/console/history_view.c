@@ -29,8 +29,8 @@ facts_of(const json_t *b)
 		.unchanged = answer_u64(s, "unchanged"),
 		.deduplicated = answer_u64(s, "deduplicated"),
 		.stored = answer_u64(s, "stored") };
-	struct unusual_facts f = { .full =
-				       json_is_true(json_object_get(b, "full")) };
+	struct unusual_facts f = { .full = json_is_true(
+				       json_object_get(b, "full")) };
 
 	unusual_count(answer_u64(b, "size"), &stats, &f);
 	return f;

@@ -44,6 +44,15 @@ static const struct command commands[] = {
 	    "and\n"
 	    "                 the next backup of the VM will not send again\n",
 	    cmd_list },
+	{ "history", "VM [--json]", "show what each backup of a VM changed",
+	    "CHANGED is what was not as in the backup before, NEW what of it "
+	    "the\n"
+	    "store had not, STORED what that came to.  A backup with far more "
+	    "new\n"
+	    "data than is usual for the VM is marked with !, above all where "
+	    "it does\n"
+	    "not compress: that is what encrypted files look like.\n",
+	    cmd_history },
 	{ "show", "VM@BACKUP [--json]", "show one backup",
 	    "VM@BACKUP is VM@TIME as `list` shows it, VM@latest, or VM@-1 for\n"
 	    "the one before the latest.\n",
