@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* queue_impl: what the files of the queue share.  See repo/DESIGN.md 15. */
+/* queue_impl: what the files of the queue share.  See repo/DESIGN.md 16. */
 #ifndef REPO_DISPATCH_QUEUE_IMPL_H
 #define REPO_DISPATCH_QUEUE_IMPL_H
 
