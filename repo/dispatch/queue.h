@@ -164,6 +164,9 @@ void queue_lane_end(struct queue_lane *l);
  * get ERR_CLOSED.  ERR_LIMIT (AGENTS_MAX), ERR_CLOSED. */
 int queue_serve(struct queue_lane *l, struct agent_says *s, struct err *e);
 
+/** queue_lane_replaced(l, e): it serves no more, and ${e} says why. */
+bool queue_lane_replaced(struct queue_lane *l, struct err *e);
+
 /* What a `next` answers. */
 struct queue_told {
 	enum { QUEUE_NOTHING, QUEUE_DO, QUEUE_STOP } what;

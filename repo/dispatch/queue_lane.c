@@ -276,6 +276,17 @@ still_serves(struct queue_lane *l, struct err *e)
 	return 0;
 }
 
+bool
+queue_lane_replaced(struct queue_lane *l, struct err *e)
+{
+	bool replaced;
+
+	queue_lock(l->q);
+	replaced = still_serves(l, e) == ERR_CLOSED;
+	queue_unlock(l->q);
+	return replaced;
+}
+
 int
 queue_next(struct queue_lane *l, uint8_t (*running)[TASK_LEN], unsigned n,
     bool told, unsigned wait_ms, int (*look)(void *arg, struct err *e),

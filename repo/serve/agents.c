@@ -115,9 +115,9 @@ turn_agent(struct session *s, struct err *e)
 		s->ends = true;
 		return rc;
 	}
-	if (s->usage != NULL)
-		keyring_lane_end(s->srv->keyring, s->usage);
-	s->usage = NULL;
+	keyring_lane_use(
+	    s->srv->keyring, s->key, s->usage, s->use, LANE_SERVES, NULL);
+	s->use = LANE_SERVES;
 	lane_limit(s->lane, AGENT_FRAME_MAX);
 	s->served =
 	    queue_lane_new(s->srv->queue, s->key->name, lane_peer(s->lane),

@@ -191,7 +191,12 @@ run(struct conn *k, struct lane *lane, const struct auth_key *key)
 	int rc;
 
 	rc = publish(k, lane, key, &refused);
+	if (rc == 0)
+		rc = keyring_lane_begin(
+		    c->srv->keyring, key, &s.usage, &refused);
 	session_run(&s, rc != 0 ? &refused : NULL);
+	if (rc == 0)
+		keyring_lane_end(c->srv->keyring, s.usage, s.use);
 	/* Before the lane goes, or it could be cut when it is no more. */
 	unpublish(k);
 	lane_linger(lane, SERVE_FAREWELL_MS);

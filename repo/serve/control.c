@@ -19,6 +19,22 @@ enum {
 	STATUS_DAMAGE_MS = 5000 /* to look for what is hit */
 };
 
+/* Is that among its features? */
+static bool
+wants(const json_t *q, const char *feature)
+{
+	const json_t *list = json_object_get(q, "features"), *f;
+	size_t i;
+
+	json_array_foreach(list, i, f)
+	{
+		if (json_is_string(f) &&
+		    strcmp(json_string_value(f), feature) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* The first line of the protocol: who is who. */
 static int
 op_hello(struct session *s, const json_t *q, json_t *a, struct err *e)
@@ -39,6 +55,13 @@ op_hello(struct session *s, const json_t *q, json_t *a, struct err *e)
 		    "this daemon speaks version %d of the protocol, the peer "
 		    "version %llu: install the same release on both",
 		    PROTOCOL_VERSION, (unsigned long long)version);
+	/* An agent's control lane is none that works, and need not find a place
+	 * among those; others are counted here, before they cost more. */
+	if (!wants(q, "serve")) {
+		rc = session_works(s, e);
+		if (rc != 0)
+			return rc;
+	}
 	json_set_u64(a, "version", PROTOCOL_VERSION);
 	json_set_str(a, "program", SERVE_PROGRAM " " SERVE_VERSION);
 	json_object_set_new(a, "features", json_array());

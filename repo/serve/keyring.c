@@ -25,7 +25,7 @@ struct usage {
 	struct usage *next;
 	char name[NAME_PART_MAX + 1];
 	unsigned refs; /* lanes and jobs: freed at 0; all guarded by mu */
-	unsigned lanes;
+	unsigned lanes[LANE_SERVES + 1];
 	unsigned jobs;
 	/* When all bytes so far are paid for at the key's rate. */
 	uint64_t paid_until_us;
@@ -211,6 +211,13 @@ usage_name(const struct auth_key *key)
 	return key == keyset_console() ? "" : key->name;
 }
 
+static int
+too_many(const struct auth_key *key, unsigned n, struct err *e)
+{
+	return err_set(e, ERR_LIMIT,
+	    "key %s has %u lanes open, and may not have more", key->name, n);
+}
+
 int
 keyring_lane_begin(struct keyring *k, const struct auth_key *key,
     struct usage **out, struct err *e)
@@ -223,10 +230,8 @@ keyring_lane_begin(struct keyring *k, const struct auth_key *key,
 	for (u = k->usage; u != NULL; u = u->next)
 		if (strcmp(u->name, name) == 0)
 			break;
-	if (u != NULL && u->lanes >= key->lanes) {
-		rc = err_set(e, ERR_LIMIT,
-		    "key %s has %u lanes open, and may not have more",
-		    key->name, u->lanes);
+	if (u != NULL && u->lanes[LANE_FRESH] >= key->lanes) {
+		rc = too_many(key, u->lanes[LANE_FRESH], e);
 	} else {
 		if (u == NULL) {
 			u = xcalloc(1, sizeof(*u));
@@ -234,9 +239,26 @@ keyring_lane_begin(struct keyring *k, const struct auth_key *key,
 			u->next = k->usage;
 			k->usage = u;
 		}
-		u->lanes++;
+		u->lanes[LANE_FRESH]++;
 		u->refs++;
 		*out = u;
+	}
+	pthread_mutex_unlock(&k->mu);
+	return rc;
+}
+
+int
+keyring_lane_use(struct keyring *k, const struct auth_key *key, struct usage *u,
+    enum lane_use from, enum lane_use to, struct err *e)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&k->mu);
+	if (to == LANE_WORKS && u->lanes[to] >= key->lanes) {
+		rc = too_many(key, u->lanes[to], e);
+	} else {
+		u->lanes[from]--;
+		u->lanes[to]++;
 	}
 	pthread_mutex_unlock(&k->mu);
 	return rc;
@@ -257,10 +279,10 @@ usage_put(struct keyring *k, struct usage *u)
 }
 
 void
-keyring_lane_end(struct keyring *k, struct usage *u)
+keyring_lane_end(struct keyring *k, struct usage *u, enum lane_use use)
 {
 	pthread_mutex_lock(&k->mu);
-	u->lanes--;
+	u->lanes[use]--;
 	usage_put(k, u);
 	pthread_mutex_unlock(&k->mu);
 }

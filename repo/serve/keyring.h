@@ -33,14 +33,21 @@ const struct auth *keyset_auth(const struct keyset *s);
 /** keyset_console(): the key of who comes over the local socket: admin. */
 const struct auth_key *keyset_console(void);
 
+/* What a lane counts as: it has not said what it is for, it works, or it is
+ * the control lane of an agent, which counts as none of the key's. */
+enum lane_use { LANE_FRESH, LANE_WORKS, LANE_SERVES };
+
 /**
- * usage: what the key of a name has open.  keyring_lane_begin counts a lane,
- * keyring_job_begin a job: ERR_LIMIT says how many there are.
+ * usage: what the key of a name has open.  keyring_lane_begin counts a fresh
+ * lane, keyring_lane_use has it count otherwise, keyring_job_begin counts a
+ * job: ERR_LIMIT says how many there are.
  */
 struct usage;
 int keyring_lane_begin(struct keyring *k, const struct auth_key *key,
     struct usage **out, struct err *e);
-void keyring_lane_end(struct keyring *k, struct usage *u);
+int keyring_lane_use(struct keyring *k, const struct auth_key *key,
+    struct usage *u, enum lane_use from, enum lane_use to, struct err *e);
+void keyring_lane_end(struct keyring *k, struct usage *u, enum lane_use use);
 int keyring_job_begin(struct keyring *k, const struct auth_key *key,
     struct usage *u, struct err *e);
 void keyring_job_end(struct keyring *k, struct usage *u);

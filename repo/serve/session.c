@@ -54,15 +54,18 @@ session_works(struct session *s, struct err *e)
 {
 	int rc;
 
-	if (s->usage != NULL)
+	if (s->use == LANE_WORKS)
 		return 0;
 	rc = conn_works(s->conn, e);
 	if (rc == 0)
-		rc = keyring_lane_begin(s->srv->keyring, s->key, &s->usage, e);
-	if (rc == 0)
-		lane_limit(s->lane, FRAME_PAYLOAD_MAX);
+		rc = keyring_lane_use(
+		    s->srv->keyring, s->key, s->usage, s->use, LANE_WORKS, e);
 	s->ends = rc != 0;
-	return rc;
+	if (rc != 0)
+		return rc;
+	s->use = LANE_WORKS;
+	lane_limit(s->lane, FRAME_PAYLOAD_MAX);
+	return 0;
 }
 
 int
@@ -184,7 +187,7 @@ keep_rate(struct session *s)
 	s->in = in;
 	s->out = out;
 	/* A rate that is set while the lane runs counts from then on. */
-	if (s->usage == NULL || !keyring_paced(s->srv->keyring, s->key))
+	if (!keyring_paced(s->srv->keyring, s->key))
 		return;
 	ms = usage_pay(s->srv->keyring, s->key, s->usage, in + out - paid);
 	while (ms > 0 && !atomic_load(&s->srv->stopping)) {
@@ -209,11 +212,14 @@ look_around(struct session *s, uint64_t heard_ms, struct err *e)
 
 	if (atomic_load(&s->srv->stopping))
 		return err_set(e, ERR_CLOSED, "the daemon is stopping");
-	if (!s->greeted)
+	if (s->use == LANE_FRESH)
 		return idle < SERVE_HELLO_MS
 		    ? 0
-		    : err_set(e, ERR_TIMEOUT, "no hello within %d s",
+		    : err_set(e, ERR_TIMEOUT, "no %s within %d s",
+			  s->greeted ? "serve" : "hello",
 			  SERVE_HELLO_MS / 1000);
+	if (s->served != NULL && queue_lane_replaced(s->served, e))
+		return ERR_CLOSED;
 	if (s->job == NULL) {
 		uint64_t most =
 		    s->served != NULL ? SERVE_AGENT_IDLE_MS : SERVE_IDLE_MS;
@@ -307,8 +313,5 @@ session_run(struct session *s, const struct err *refused)
 	s->prepared = NULL;
 	queue_lane_end(s->served);
 	s->served = NULL;
-	if (s->usage != NULL)
-		keyring_lane_end(s->srv->keyring, s->usage);
-	s->usage = NULL;
 	log_debug("lane of %s ended: %s", s->key->name, e.text);
 }

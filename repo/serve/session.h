@@ -14,8 +14,9 @@ struct session {
 	struct serve *srv;
 	struct lane *lane;
 	const struct auth_key *key;
-	struct conn *conn;         /* that it is of */
-	struct usage *usage;       /* once it works; the session's */
+	struct conn *conn; /* that it is of */
+	struct usage *usage;
+	enum lane_use use;         /* as usage counts it */
 	struct queue_lane *served; /* or NULL: it is an agent's */
 	bool ends;                 /* after what is answered now */
 	uid_t uid;                 /* of a console */
@@ -31,7 +32,8 @@ struct session {
 
 /**
  * session_run(s, refused): serve the lane until it ends, then let go of its
- * job.  The caller has set srv, lane, key and conn, and keeps them.  With
+ * job.  The caller has set srv, lane, key, conn and usage, and keeps
+ * them.  With
  * ${refused} the first frame is answered by that, and no other is read.
  */
 void session_run(struct session *s, const struct err *refused);

@@ -293,17 +293,44 @@ lanes_and_jobs_of_a_key_are_limited(void **state)
 	assert_int_equal(keyring_lane_begin(k, keyset_console(), &u4, &e), 0);
 	assert_int_equal(keyring_job_begin(k, &key, u1, &e), 0);
 	assert_int_equal(keyring_job_begin(k, &key, u2, &e), ERR_LIMIT);
-	keyring_lane_end(k, u1);
-	keyring_lane_end(k, u2);
+	keyring_lane_end(k, u1, LANE_FRESH);
+	keyring_lane_end(k, u2, LANE_FRESH);
 	/* The job outlives its lanes here, and still counts. */
 	assert_int_equal(keyring_lane_begin(k, &key, &u2, &e), 0);
 	assert_int_equal(keyring_job_begin(k, &key, u2, &e), ERR_LIMIT);
 	keyring_job_end(k, u1);
 	assert_int_equal(keyring_job_begin(k, &key, u2, &e), 0);
 	keyring_job_end(k, u2);
-	keyring_lane_end(k, u2);
-	keyring_lane_end(k, u3);
-	keyring_lane_end(k, u4);
+	keyring_lane_end(k, u2, LANE_FRESH);
+	keyring_lane_end(k, u3, LANE_FRESH);
+	keyring_lane_end(k, u4, LANE_FRESH);
+	keyring_close(k);
+}
+
+static void
+an_agent_s_lane_takes_none_of_those_that_work(void **state)
+{
+	const struct folder *f = *state;
+	struct auth_key key = { .name = "a", .lanes = 1, .jobs = 1 };
+	struct usage *u1, *u2, *u3;
+	struct keyring *k;
+
+	assert_int_equal(keyring_open(f->fd, &k, &e), 0);
+	assert_int_equal(keyring_lane_begin(k, &key, &u1, &e), 0);
+	assert_int_equal(
+	    keyring_lane_use(k, &key, u1, LANE_FRESH, LANE_SERVES, &e), 0);
+	assert_int_equal(keyring_lane_begin(k, &key, &u2, &e), 0);
+	assert_int_equal(
+	    keyring_lane_use(k, &key, u2, LANE_FRESH, LANE_WORKS, &e), 0);
+	assert_int_equal(keyring_lane_begin(k, &key, &u3, &e), 0);
+	assert_int_equal(
+	    keyring_lane_use(k, &key, u3, LANE_FRESH, LANE_WORKS, &e),
+	    ERR_LIMIT);
+	keyring_lane_end(k, u2, LANE_WORKS);
+	assert_int_equal(
+	    keyring_lane_use(k, &key, u3, LANE_FRESH, LANE_WORKS, &e), 0);
+	keyring_lane_end(k, u3, LANE_WORKS);
+	keyring_lane_end(k, u1, LANE_SERVES);
 	keyring_close(k);
 }
 
@@ -326,8 +353,8 @@ a_rate_is_kept_by_resting(void **state)
 	ms = usage_pay(k, &key, u, 512 << 10);
 	assert_in_range(ms, 1, 260);
 	assert_in_range(usage_pay(k, &key, u, 4 << 20), 900, 1000);
-	keyring_lane_end(k, u);
-	keyring_lane_end(k, v);
+	keyring_lane_end(k, u, LANE_FRESH);
+	keyring_lane_end(k, v, LANE_FRESH);
 	keyring_close(k);
 }
 
@@ -349,6 +376,9 @@ main(void)
 		    remove_folder),
 		cmocka_unit_test_setup_teardown(
 		    lanes_and_jobs_of_a_key_are_limited, make_folder,
+		    remove_folder),
+		cmocka_unit_test_setup_teardown(
+		    an_agent_s_lane_takes_none_of_those_that_work, make_folder,
 		    remove_folder),
 		cmocka_unit_test_setup_teardown(
 		    a_rate_is_kept_by_resting, make_folder, remove_folder),
