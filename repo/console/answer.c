@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What answers of our own daemon hold. */
+/* Questions to our own daemon, and what its answers hold. */
+#include "proto/base/json.h"
 #include "repo/console/console.h"
+
+json_t *
+console_op(const char *name)
+{
+	json_t *j = json_object();
+
+	json_set_str(j, "op", name);
+	return j;
+}
 
 const char *
 answer_str(const json_t *j, const char *key)

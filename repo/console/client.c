@@ -12,15 +12,6 @@
 
 enum { CALL_MS = 60000, WAIT_S_MAX = 1000000 };
 
-json_t *
-console_op(const char *name)
-{
-	json_t *j = json_object();
-
-	json_set_str(j, "op", name);
-	return j;
-}
-
 static int
 call(struct console *c, json_t *ask, json_t **answer, struct err *e)
 {

@@ -75,9 +75,8 @@ print(const json_t *list)
 	table_print(t);
 }
 
-/* All of them, page by page. */
-static int
-all(struct console *c, json_t *list, struct err *e)
+int
+console_agents(struct console *c, json_t *list, struct err *e)
 {
 	char after[NAME_PART_MAX + 1] = "";
 	json_t *ask, *answer, *page;
@@ -111,7 +110,7 @@ cmd_agents(struct console *c, int argc, char **argv)
 	if (console_plain(c, argc, argv, 0, &json, &status) == -1)
 		return status;
 	list = json_array();
-	rc = all(c, list, &e);
+	rc = console_agents(c, list, &e);
 	if (rc == 0 && json)
 		console_print_json(list);
 	else if (rc == 0)

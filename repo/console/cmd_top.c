@@ -35,6 +35,8 @@ take_news(struct top *t)
 		json_decref(n.agents);
 		top_lost(&t->data, n.why);
 	} else if (n.status != NULL || n.jobs != NULL || n.agents != NULL) {
+		if (n.jobs != NULL)
+			t->data.untold = n.untold;
 		top_take(&t->data, n.status, n.jobs, n.agents, now_ms());
 	}
 	if (n.answered) {

@@ -99,6 +99,9 @@ int console_call(
 int console_list(struct console *c, const char *vm, bool incomplete,
     json_t **out, struct err *e);
 
+/** console_agents(c, list, e): append all that the call "agents" answers. */
+int console_agents(struct console *c, json_t *list, struct err *e);
+
 /** console_op(name): a question to fill and to call with. */
 json_t *console_op(const char *name);
 

@@ -123,12 +123,11 @@ draw_note(struct canvas *c, unsigned row, const json_t *b)
 
 	if (strcmp(word, "incompressible") == 0)
 		canvas_printf(c, row, 0, LOOK_BAD,
-		    "! %s: %s of new data that does not compress: as if "
-		    "encrypted",
+		    "! %s  %s of new data does not compress: as if encrypted",
 		    answer_str(b, "time"), size_print(f.dense, a));
 	else
 		canvas_printf(c, row, 0, LOOK_BAD,
-		    "! %s: %s of new data, a large part of the disks",
+		    "! %s  %s of new data: a large part of the disks",
 		    answer_str(b, "time"), size_print(f.fresh, a));
 }
 

@@ -18,8 +18,8 @@ enum {
 	JOB_LEN = 6,
 	KIND_LEN = 7,
 	STATE_LEN = 10,
-	DONE_LEN = 6,
-	RATE_LEN = 12,
+	DONE_LEN = 5,
+	RATE_LEN = 13,
 	ETA_LEN = 9
 };
 

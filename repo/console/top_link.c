@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "proto/base/io.h"
+#include "proto/base/json.h"
 #include "proto/base/log.h"
 
 enum {
@@ -19,9 +20,8 @@ enum {
 };
 
 struct top_link {
-	struct console console; /* the thread's, as are the next four */
+	struct console console; /* the thread's, as are the next three */
 	uint64_t jobs_ms, agents_ms, status_ms;
-	bool no_agents; /* the daemon does not know that call */
 	pthread_t thread;
 	pthread_mutex_t mu;
 	pthread_cond_t cond;
@@ -34,11 +34,13 @@ struct top_link {
 };
 
 static void
-publish(struct top_link *l, json_t **where, json_t *answer)
+publish(struct top_link *l, json_t **where, json_t *answer, uint64_t untold)
 {
 	pthread_mutex_lock(&l->mu);
 	json_decref(*where);
 	*where = answer;
+	if (where == &l->news.jobs)
+		l->news.untold = untold;
 	l->fresh = true;
 	pthread_mutex_unlock(&l->mu);
 }
@@ -48,7 +50,6 @@ lose(struct top_link *l, const struct err *e)
 {
 	console_close(&l->console);
 	l->agents_ms = l->status_ms = 0;
-	l->no_agents = false;
 	pthread_mutex_lock(&l->mu);
 	l->news.lost = true;
 	snprintf(l->news.why, sizeof(l->news.why), "%.199s",
@@ -69,47 +70,55 @@ is_due(uint64_t *at, unsigned every_ms)
 	return true;
 }
 
-/* An array out of an answer, or of none. */
-static json_t *
-array_of(json_t *answer, const char *key)
+static int
+poll_jobs(struct top_link *l, struct err *e)
 {
-	json_t *list = json_object_get(answer, key);
+	json_t *answer, *list;
+	int rc;
 
-	list = json_is_array(list) ? json_incref(list) : json_array();
-	json_decref(answer);
-	return list;
+	rc = console_call(&l->console, console_op("jobs"), &answer, e);
+	if (rc == 0) {
+		rc = json_get_array(answer, "jobs", &list, e);
+		if (rc == 0) {
+			publish(l, &l->news.jobs, json_incref(list),
+			    answer_u64(answer, "untold"));
+		}
+		json_decref(answer);
+	}
+	return rc;
+}
+
+static int
+poll_agents(struct top_link *l, struct err *e)
+{
+	json_t *list = json_array();
+	int rc = console_agents(&l->console, list, e);
+
+	if (rc == 0) {
+		publish(l, &l->news.agents, list, 0);
+		return 0;
+	}
+	json_decref(list);
+	return rc;
 }
 
 static int
 poll_daemon(struct top_link *l, struct err *e)
 {
 	json_t *answer;
-	int rc;
+	int rc = 0;
 
-	if (is_due(&l->jobs_ms, JOBS_EVERY_MS)) {
-		rc = console_call(&l->console, console_op("jobs"), &answer, e);
-		if (rc != 0)
-			return rc;
-		publish(l, &l->news.jobs, array_of(answer, "jobs"));
-	}
-	if (!l->no_agents && is_due(&l->agents_ms, AGENTS_EVERY_MS)) {
-		rc =
-		    console_call(&l->console, console_op("agents"), &answer, e);
-		if (rc == 0)
-			publish(l, &l->news.agents, array_of(answer, "agents"));
-		else if (rc == ERR_UNSUP)
-			l->no_agents = true;
-		else
-			return rc;
-	}
-	if (is_due(&l->status_ms, STATUS_EVERY_MS)) {
+	if (is_due(&l->jobs_ms, JOBS_EVERY_MS))
+		rc = poll_jobs(l, e);
+	if (rc == 0 && is_due(&l->agents_ms, AGENTS_EVERY_MS))
+		rc = poll_agents(l, e);
+	if (rc == 0 && is_due(&l->status_ms, STATUS_EVERY_MS)) {
 		rc =
 		    console_call(&l->console, console_op("status"), &answer, e);
-		if (rc != 0)
-			return rc;
-		publish(l, &l->news.status, answer);
+		if (rc == 0)
+			publish(l, &l->news.status, answer, 0);
 	}
-	return 0;
+	return rc;
 }
 
 static void

@@ -19,7 +19,8 @@ struct top_news {
 	json_t *status; /* the taker's, as are the next two; or NULL */
 	json_t *jobs;
 	json_t *agents;
-	bool lost; /* there is no daemon; ${why} */
+	uint64_t untold; /* jobs that wait, beyond those of ${jobs} */
+	bool lost;       /* there is no daemon; ${why} */
 	char why[TOP_SAID_MAX];
 	bool answered; /* what was asked; ${said} */
 	bool refused;

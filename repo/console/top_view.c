@@ -84,6 +84,23 @@ in_state(const json_t *jobs, const char *state)
 	return n;
 }
 
+static bool
+is_connected(const json_t *agent)
+{
+	return json_is_true(json_object_get(agent, "connected"));
+}
+
+static unsigned
+connected(const json_t *agents)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < json_array_size(agents); i++)
+		if (is_connected(json_array_get(agents, i)))
+			n++;
+	return n;
+}
+
 static void
 draw_title(struct canvas *c, const struct top_data *d)
 {
@@ -96,9 +113,9 @@ draw_title(struct canvas *c, const struct top_data *d)
 		n = (unsigned)snprintf(text, sizeof(text), "no daemon ");
 	else
 		n = (unsigned)snprintf(text, sizeof(text),
-		    "  %zu agents  %u running  %u queued ",
-		    json_array_size(d->agents), in_state(d->jobs, "running"),
-		    in_state(d->jobs, "queued"));
+		    "  %u agents  %u running  %" PRIu64 " queued ",
+		    connected(d->agents), in_state(d->jobs, "running"),
+		    in_state(d->jobs, "queued") + d->untold);
 	if (n < c->cols)
 		canvas_right(c, 0, c->cols, LOOK_TITLE, text);
 }
@@ -146,8 +163,9 @@ draw_store(struct canvas *c, unsigned row, const json_t *s)
 		    " of %" PRIu64 " VMs", answer_u64(s, "vms"));
 	col = canvas_printf(c, row, col + 3, LOOK_DIM, "dedup %s",
 	    ratio(s, "logical", "unique", x));
-	canvas_printf(c, row, col + 2, LOOK_DIM, "packed %s",
-	    ratio(s, "unique", "live", x));
+	if (col + 14 < c->cols)
+		canvas_printf(c, row, col + 3, LOOK_DIM, "packed %s",
+		    ratio(s, "unique", "live", x));
 }
 
 static void
@@ -222,15 +240,6 @@ draw_warnings(struct canvas *c, unsigned row, const struct top_data *d)
 	return row;
 }
 
-/* The members of an answer to "agents" are numbers or arrays. */
-static uint64_t
-count_of(const json_t *o, const char *key)
-{
-	const json_t *v = json_object_get(o, key);
-
-	return json_is_array(v) ? json_array_size(v) : answer_u64(o, key);
-}
-
 /* How many rows the agents take, heads and the line above them included. */
 static unsigned
 agents_rows(const struct canvas *c, const struct top_data *d)
@@ -245,6 +254,30 @@ agents_rows(const struct canvas *c, const struct top_data *d)
 }
 
 static void
+draw_agent(struct canvas *c, unsigned row, unsigned wide, const json_t *a)
+{
+	enum canvas_look look = is_connected(a) ? LOOK_PLAIN : LOOK_DIM;
+	size_t running = json_array_size(json_object_get(a, "running"));
+	char text[2 * WORDS_LEN];
+	unsigned at = LABEL + wide;
+
+	canvas_within(c, row, LABEL, wide, look, answer_str(a, "agent"));
+	snprintf(text, sizeof(text), "%zu",
+	    json_array_size(json_object_get(a, "vms")));
+	canvas_right(c, row, at + 6, look, text);
+	snprintf(text, sizeof(text), "%zu of %" PRIu64, running,
+	    answer_u64(a, "jobs"));
+	canvas_right(c, row, at + 16, look, text);
+	canvas_text(c, row, at + 19, is_connected(a) ? LOOK_PLAIN : LOOK_WARN,
+	    is_connected(a) ? "connected" : "gone");
+	canvas_text(c, row, at + 30, look, answer_str(a, "since"));
+	canvas_within(
+	    c, row, at + 52, wide / 2, LOOK_DIM, answer_str(a, "version"));
+	canvas_within(
+	    c, row, at + 54 + wide / 2, wide, LOOK_DIM, answer_str(a, "host"));
+}
+
+static void
 draw_agents(
     struct canvas *c, unsigned row, unsigned rows, const struct top_data *d)
 {
@@ -253,34 +286,21 @@ draw_agents(
 	if (rows < 3)
 		return;
 	canvas_text(c, row, LABEL, LOOK_DIM, "AGENT");
-	canvas_right(c, row, LABEL + wide + 8, LOOK_DIM, "VMS");
-	canvas_right(c, row, LABEL + wide + 15, LOOK_DIM, "JOBS");
-	canvas_text(c, row, LABEL + wide + 18, LOOK_DIM, "SINCE");
-	canvas_text(c, row, LABEL + wide + 41, LOOK_DIM, "VERSION");
+	canvas_right(c, row, LABEL + wide + 6, LOOK_DIM, "VMS");
+	canvas_right(c, row, LABEL + wide + 16, LOOK_DIM, "JOBS");
+	canvas_text(c, row, LABEL + wide + 19, LOOK_DIM, "STATE");
+	canvas_text(c, row, LABEL + wide + 30, LOOK_DIM, "SINCE");
+	canvas_text(c, row, LABEL + wide + 52, LOOK_DIM, "VERSION");
+	canvas_text(c, row, LABEL + wide + 54 + wide / 2, LOOK_DIM, "HOST");
 	row++;
 	for (unsigned i = 0; i < n && i + 2 < rows; i++, row++) {
-		const json_t *a = json_array_get(d->agents, i);
-		const char *name = answer_str(a, "agent");
-		char text[WORDS_LEN];
-
 		/* The last line says what it leaves out. */
 		if (i + 3 == rows && i + 1 < n) {
 			canvas_printf(
 			    c, row, LABEL, LOOK_DIM, "... and %u more", n - i);
 			return;
 		}
-		if (*name == 0)
-			name = answer_str(a, "host");
-		canvas_within(c, row, LABEL, wide, LOOK_PLAIN, name);
-		snprintf(text, sizeof(text), "%" PRIu64, count_of(a, "vms"));
-		canvas_right(c, row, LABEL + wide + 8, LOOK_PLAIN, text);
-		snprintf(text, sizeof(text), "%" PRIu64 " of %" PRIu64,
-		    count_of(a, "running"), count_of(a, "jobs"));
-		canvas_right(c, row, LABEL + wide + 15, LOOK_PLAIN, text);
-		canvas_text(c, row, LABEL + wide + 18, LOOK_DIM,
-		    answer_str(a, "since"));
-		canvas_within(c, row, LABEL + wide + 41, 20, LOOK_DIM,
-		    answer_str(a, "version"));
+		draw_agent(c, row, wide, json_array_get(d->agents, i));
 	}
 }
 

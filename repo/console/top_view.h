@@ -28,8 +28,9 @@ struct top_data {
 	bool connected;
 	char why[TOP_SAID_MAX]; /* it is not */
 	json_t *status;
-	json_t *jobs;   /* an array */
-	json_t *agents; /* an array */
+	json_t *jobs;    /* an array */
+	uint64_t untold; /* jobs that wait, beyond those */
+	json_t *agents;  /* an array */
 	struct feed feed;
 	uint64_t spark[TOP_SPARK_MAX]; /* bytes a second, oldest first */
 	unsigned nspark;

@@ -98,6 +98,9 @@ draw_bar(
 	unsigned end = c->cols < 100 ? c->cols : 100, at = 14, width;
 
 	canvas_text(c, row, LABEL_COL, look_of(job), stage(job));
+	/* Why it waits. */
+	if (strcmp(answer_str(job, "state"), "queued") == 0)
+		canvas_text(c, row, at, LOOK_DIM, answer_str(job, "text"));
 	if (total == 0)
 		return;
 	width = end > at + 26 ? end - at - 26 : 8;
@@ -138,6 +141,8 @@ draw_lanes(struct canvas *c, unsigned row, const struct feed_job *f)
 {
 	char text[WORDS_LEN], size[16];
 
+	if (row + 1 >= c->rows)
+		return row;
 	canvas_text(c, row, LABEL_COL, LOOK_DIM, "lane");
 	canvas_right(c, row, SIZE_END - 10, LOOK_DIM, "from agent");
 	canvas_right(c, row, SIZE_END + 2, LOOK_DIM, "to agent");
