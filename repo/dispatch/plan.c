@@ -163,6 +163,24 @@ plan_opens(const struct plan *p, uint64_t t)
 }
 
 uint64_t
+plan_closes(const struct plan *p, uint64_t t)
+{
+	bool open = true;
+
+	/* Where one ends another may begin, or go on; twice round a week is
+	 * for ever. */
+	for (unsigned n = 0; open && n < 2 * 7 * PLAN_WINDOWS_MAX; n++) {
+		open = false;
+		for (unsigned i = 0; i < p->nwindows; i++)
+			if (window_is_open(&p->window[i], t)) {
+				t = window_closes(&p->window[i], t);
+				open = true;
+			}
+	}
+	return open || p->nwindows == 0 ? CALENDAR_NEVER : t;
+}
+
+uint64_t
 plan_wait(const struct plan *p, unsigned n)
 {
 	uint64_t wait = p->retry_wait;

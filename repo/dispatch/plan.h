@@ -61,6 +61,10 @@ uint64_t plan_last(const struct plan *p, uint64_t after, uint64_t until);
 /** plan_opens(p, t): ${t} if a run may start then, or when it may. */
 uint64_t plan_opens(const struct plan *p, uint64_t t);
 
+/** plan_closes(p, t): until when a run may start, as one may at ${t};
+ * CALENDAR_NEVER: there are no windows, or always one. */
+uint64_t plan_closes(const struct plan *p, uint64_t t);
+
 /** plan_wait(p, n): seconds to wait after the ${n}th failure of a run. */
 uint64_t plan_wait(const struct plan *p, unsigned n);
 

@@ -91,3 +91,14 @@ window_next(const struct window *w, uint64_t t)
 {
 	return window_is_open(w, t) ? t : calendar_next(&w->begin, t);
 }
+
+uint64_t
+window_closes(const struct window *w, uint64_t t)
+{
+	unsigned today, second;
+
+	calendar_local(t, w->begin.utc, &today, &second);
+	if (w->from >= w->to && second >= w->from)
+		return t + (DAY - second) + w->to;
+	return t + (w->to - second);
+}

@@ -20,6 +20,9 @@ int window_parse(const char *text, struct window *out, struct err *e);
 /** window_is_open(w, t): ${t} lies in it; its end does not. */
 bool window_is_open(const struct window *w, uint64_t t);
 
+/** window_closes(w, t): when it closes, which is open at ${t}. */
+uint64_t window_closes(const struct window *w, uint64_t t);
+
 /** window_next(w, t): ${t} if it is open, or when it opens next;
  * CALENDAR_NEVER. */
 uint64_t window_next(const struct window *w, uint64_t t);
