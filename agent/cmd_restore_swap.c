@@ -142,6 +142,7 @@ cmd_swap_run(const struct cmd_common *c, const struct cmd_swap *s,
 		o.onto = s->as;
 	else if (o.onto == NULL)
 		o.onto = vm;
+	o.all_named = strcmp(o.onto, vm) != 0;
 	o.job = cmd_job_options(c);
 	o.quiet = c->quiet;
 	snprintf(what, sizeof(what), "restore of %.*s failed", VM_NAME_MAX + 32,

@@ -231,7 +231,38 @@ finish_sinks(struct restore *r, const struct restore_options *o,
 		if (sink_finish(v->sink, e) != 0)
 			return err_prefix(e, "disk %s", v->name);
 	}
-	return o->swap ? swap_disks(r, o, out, e) : 0;
+	return 0;
+}
+
+/* What people on the NAS are to know of it. */
+static void
+tell_end(struct restore *r, const struct restore_options *o,
+    const struct restore_result *out, int rc, const struct err *e)
+{
+	struct buf text = { 0 };
+	struct err late;
+
+	if (rc != 0) {
+		job_finish(&r->job, false, e->text, NULL);
+		return;
+	}
+	for (unsigned i = 0; i < out->nplaces && o->swap; i++) {
+		const struct restore_place *p = &out->place[i];
+
+		buf_printf(&text, "%s%s %s %s", i > 0 ? ", " : "",
+		    p->volume->name,
+		    p->device          ? "written to"
+			: p->was_there ? "replaced"
+				       : "made at",
+		    p->path);
+		if (p->kept != NULL)
+			buf_printf(&text, " (kept: %s)", p->kept);
+	}
+	if (job_finish(&r->job, true, buf_cstr(&text), &late) != 0)
+		log_info("the restore is complete, but the daemon could not "
+			 "be told: %s",
+		    late.text);
+	buf_fini(&text);
 }
 
 void
@@ -247,7 +278,6 @@ restore_run(
     const struct restore_options *o, struct restore_result *out, struct err *e)
 {
 	struct restore *r = xcalloc(1, sizeof(*r));
-	struct err late;
 	int rc;
 
 	memset(out, 0, sizeof(*out));
@@ -270,16 +300,16 @@ restore_run(
 		rc = job_tell(&r->job, "syncing", e);
 	if (rc == 0)
 		rc = finish_sinks(r, o, out, e);
+	/* Whoever ended the job meanwhile has the old disks. */
+	if (rc == 0 && o->swap)
+		rc = job_tell(&r->job, "swapping", e);
+	if (rc == 0 && o->swap)
+		rc = swap_disks(r, o, out, e);
 	counters_stats(
 	    &r->job.count, now_ms() - r->job.started_ms, &out->stats);
 	for (unsigned i = 0; i < r->nvolumes; i++)
 		sink_close(r->volume[i].sink);
-	if (rc != 0)
-		job_finish(&r->job, false, e->text, NULL);
-	else if (job_finish(&r->job, true, "", &late) != 0)
-		log_info("the restore is complete, but the daemon could not "
-			 "be told: %s",
-		    late.text);
+	tell_end(r, o, out, rc, e);
 err_job:
 	job_close(&r->job);
 err_windows:

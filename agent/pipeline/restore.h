@@ -28,8 +28,9 @@ struct restore_options {
 	 */
 	bool swap;
 	bool only;
-	bool keep_old; /* as PATH.old-TIME */
-	bool is_new; /* a VM by a new name: places are to be named, and empty */
+	bool keep_old;  /* as PATH.old-TIME */
+	bool all_named; /* for another VM: places are to be named */
+	bool is_new;    /* which is not there yet: they are to be empty, too */
 };
 
 /* Where a volume went. */

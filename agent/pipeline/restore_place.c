@@ -73,10 +73,10 @@ choose_place(const struct restore_options *o, struct restore_result *out,
 	p->volume = v;
 	p->named = d != NULL && d->path != NULL;
 	p->path = p->named ? d->path : manifest_path(&out->manifest, v);
-	if (!p->named && o->is_new)
+	if (!p->named && o->all_named)
 		return err_set(e, ERR_INVAL,
-		    "disk %s: a VM by a new name needs a place of its own for "
-		    "it: say --disk %s=PATH",
+		    "disk %s: another VM than it was of needs a place of its "
+		    "own for it: say --disk %s=PATH",
 		    v->name, v->name);
 	if (p->path[0] == 0)
 		return err_set(e, ERR_NOENT,

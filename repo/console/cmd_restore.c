@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A restore to files on this machine: backstay-agent does the work. */
+/* A restore to files on this machine, by backstay-agent, or onto a host, by the
+ * agent that is connected there. */
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -12,17 +13,7 @@
 #include "proto/base/buf.h"
 #include "proto/base/json.h"
 #include "proto/manifest.h"
-#include "repo/console/console.h"
-
-struct wish {
-	const char *backup;
-	const char *to;
-	const char *format;
-	const char *volume[MANIFEST_VOLUMES_MAX];
-	unsigned nvolumes; /* 0: all disks */
-	const char *wait;  /* as the agent has it, or NULL */
-	bool force;
-};
+#include "repo/console/restore.h"
 
 /* A vector for exec. */
 struct args {
@@ -37,46 +28,110 @@ add(struct args *a, const char *s)
 }
 
 static int
-parse(struct console *c, int argc, char **argv, struct wish *w)
+add_word(struct console *c, const char **list, unsigned *n)
+{
+	if (*n == MANIFEST_VOLUMES_MAX)
+		return console_misuse(c, "too many disks");
+	list[(*n)++] = optarg;
+	return 0;
+}
+
+static int
+take_option(struct console *c, struct restore_wish *w, int o)
+{
+	switch (o) {
+	case 't': w->to = optarg; break;
+	case 'H': w->host = optarg; break;
+	case 'f':
+		w->format = optarg;
+		if (strcmp(w->format, "qcow2") != 0 &&
+		    strcmp(w->format, "raw") != 0)
+			return console_misuse(c, "--format is qcow2 or raw");
+		break;
+	case 'v': return add_word(c, w->volume, &w->nvolumes);
+	case 'd': return add_word(c, w->disk, &w->ndisks);
+	case 'o': w->onto = optarg; break;
+	case 'a': w->as = optarg; break;
+	case 'k': w->keep_old = true; break;
+	case 'l': w->later = true; break;
+	case 'n': w->no_wait = true; break;
+	case 'q': w->quiet = true; break;
+	case 'j': w->json = true; break;
+	case 'F': w->force = true; break;
+	case 'w':
+		if (console_wait(c, optarg) != 0)
+			return EXIT_MISUSE;
+		w->wait = optarg != NULL ? optarg : "";
+		break;
+	default: return console_misuse(c, "see the usage");
+	}
+	return 0;
+}
+
+/* Nothing is left aside in silence. */
+static int
+check_target(struct console *c, const struct restore_wish *w)
+{
+	bool folder = w->format != NULL || w->nvolumes > 0 || w->wait != NULL;
+	bool host = w->ndisks > 0 || w->onto != NULL || w->as != NULL ||
+	    w->keep_old || w->later || w->no_wait || w->json;
+
+	if (w->to == NULL && w->host == NULL)
+		return console_misuse(
+		    c, "where to?  Say --to FOLDER, or --host AGENT");
+	if (w->to != NULL && w->host != NULL)
+		return console_misuse(
+		    c, "to a folder or onto a host: not both");
+	if (w->to != NULL && host)
+		return console_misuse(c,
+		    "--disk, --onto, --as, --keep-old, --later, --no-wait and "
+		    "--json need --host");
+	if (w->host != NULL && folder)
+		return console_misuse(
+		    c, "--format, --volume and --wait need --to");
+	return 0;
+}
+
+static int
+parse(struct console *c, int argc, char **argv, struct restore_wish *w)
 {
 	static const struct option options[] = { { "to", required_argument,
 						     NULL, 't' },
 		{ "format", required_argument, NULL, 'f' },
 		{ "volume", required_argument, NULL, 'v' },
+		{ "host", required_argument, NULL, 'H' },
+		{ "disk", required_argument, NULL, 'd' },
+		{ "onto", required_argument, NULL, 'o' },
+		{ "as", required_argument, NULL, 'a' },
+		{ "keep-old", no_argument, NULL, 'k' },
+		{ "later", no_argument, NULL, 'l' },
+		{ "no-wait", no_argument, NULL, 'n' },
+		{ "quiet", no_argument, NULL, 'q' },
+		{ "json", no_argument, NULL, 'j' },
 		{ "force", no_argument, NULL, 'F' },
 		{ "wait", optional_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
-	int o;
+	int o, rc = 0;
 
-	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (o) {
-		case 't': w->to = optarg; break;
-		case 'f':
-			w->format = optarg != NULL ? optarg : "";
-			if (strcmp(w->format, "qcow2") != 0 &&
-			    strcmp(w->format, "raw") != 0)
-				return console_misuse(
-				    c, "--format is qcow2 or raw");
-			break;
-		case 'v':
-			if (w->nvolumes == MANIFEST_VOLUMES_MAX)
-				return console_misuse(c, "too many --volume");
-			w->volume[w->nvolumes++] = optarg;
-			break;
-		case 'F': w->force = true; break;
-		case 'w':
-			if (console_wait(c, optarg) != 0)
-				return EXIT_MISUSE;
-			w->wait = optarg != NULL ? optarg : "";
-			break;
-		case 'h': console_help(c); return -1;
-		default: return console_misuse(c, "see the usage");
+	while ((o = getopt_long(argc, argv, "qh", options, NULL)) != -1) {
+		if (o == 'h') {
+			console_help(c);
+			return -1;
 		}
+		rc = take_option(c, w, o);
+		if (rc != 0)
+			return rc;
+	}
+	if (argc == 1) {
+		if (console_dir(c) == NULL)
+			return EXIT_MISUSE;
+		return restore_pick(c, w);
 	}
 	if (argc - optind != 1)
 		return console_misuse(c, "name one backup");
-	if (w->to == NULL)
-		return console_misuse(c, "where to?  Say --to FOLDER");
+	rc = check_target(c, w);
+	if (rc != 0)
+		return rc;
 	if (console_dir(c) == NULL)
 		return EXIT_MISUSE;
 	w->backup = argv[optind];
@@ -102,7 +157,7 @@ fetch(struct console *c, const char *backup, struct manifest *m, struct err *e)
 
 /* Keep the disks that are wished for; all of them if none is named. */
 static int
-choose(const struct wish *w, struct manifest *m, struct err *e)
+choose(const struct restore_wish *w, struct manifest *m, struct err *e)
 {
 	unsigned n = 0;
 
@@ -127,8 +182,8 @@ choose(const struct wish *w, struct manifest *m, struct err *e)
 }
 
 static int
-add_disks(const struct wish *w, const struct manifest *m, struct args *a,
-    struct err *e)
+add_disks(const struct restore_wish *w, const struct manifest *m,
+    struct args *a, struct err *e)
 {
 	char folder[PATH_MAX], vm[VM_NAME_MAX + 1];
 	struct stat st;
@@ -192,7 +247,7 @@ int
 cmd_restore(struct console *c, int argc, char **argv)
 {
 	char name[VM_NAME_MAX + TIME_TEXT_LEN + 2];
-	struct wish w = { .format = "qcow2" };
+	struct restore_wish w = { .backup = NULL };
 	struct args a = { .n = 0 };
 	struct err e = { 0 };
 	struct manifest m;
@@ -202,6 +257,10 @@ cmd_restore(struct console *c, int argc, char **argv)
 	rc = parse(c, argc, argv, &w);
 	if (rc != 0)
 		return rc == -1 ? EXIT_DONE : rc;
+	if (w.host != NULL)
+		return restore_host(c, &w);
+	if (w.format == NULL)
+		w.format = "qcow2";
 	rc = fetch(c, w.backup, &m, &e);
 	if (rc == 0)
 		rc = choose(&w, &m, &e);

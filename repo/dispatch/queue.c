@@ -290,6 +290,40 @@ check_request(const struct queue_request *r, char *other, struct err *e)
 	return rc;
 }
 
+/* A restore that has one of its VMs in hand already, or NULL. */
+static const struct entry *
+restoring(const struct entry *list, const struct entry *x)
+{
+	for (; list != NULL; list = list->next)
+		if (list->kind == JOB_RESTORE && list->state != ENTRY_LEAVING &&
+		    (strcmp(list->vm, x->vm) == 0 ||
+			strcmp(list->other, x->vm) == 0 ||
+			(x->other[0] != 0 &&
+			    (strcmp(list->vm, x->other) == 0 ||
+				strcmp(list->other, x->other) == 0))))
+			break;
+	return list;
+}
+
+/* Two of them are a mistake that is better told than done. */
+static int
+check_alone(const struct queue *q, const struct entry *x, struct err *e)
+{
+	const struct entry *has = restoring(q->out, x);
+	char since[TIME_TEXT_LEN + 1];
+
+	if (has == NULL)
+		has = restoring(q->waiting, x);
+	if (has == NULL)
+		return 0;
+	return err_set(e, ERR_BUSY,
+	    "%s is being restored already: job %" PRIu64 " on %s, since %s, %s",
+	    has->vm, has->job,
+	    has->agent != NULL ? has->agent->name : has->named,
+	    time_print(has->since, since),
+	    has->state == ENTRY_BEGUN ? "runs" : "is queued");
+}
+
 int
 queue_add(struct queue *q, const struct queue_request *r, uint64_t *job,
     struct err *e)
@@ -319,6 +353,8 @@ queue_add(struct queue *q, const struct queue_request *r, uint64_t *job,
 		rc = err_set(e, ERR_LIMIT,
 		    "%d jobs wait in the queue, and there may not be more",
 		    QUEUE_MAX);
+	else if (x->kind == JOB_RESTORE)
+		rc = check_alone(q, x, e);
 	if (rc != 0) {
 		queue_unlock(q);
 		entry_free(x);

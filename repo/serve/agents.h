@@ -29,6 +29,8 @@ int next_call(struct session *s, const json_t *q, json_t *a, struct err *e);
 int ended_call(struct session *s, const json_t *q, json_t *a, struct err *e);
 int agents_call(struct session *s, const json_t *q, json_t *a, struct err *e);
 int backup_call(struct session *s, const json_t *q, json_t *a, struct err *e);
+int restore_on_call(
+    struct session *s, const json_t *q, json_t *a, struct err *e);
 int cancel_call(struct session *s, const json_t *q, json_t *a, struct err *e);
 int jobs_call(struct session *s, const json_t *q, json_t *a, struct err *e);
 

@@ -70,6 +70,7 @@ static const struct audited {
 	{ "scrub", false, changes_state },
 	{ "hold", false, NULL },
 	{ "backup", false, NULL },
+	{ "restore_on", false, NULL },
 	{ "cancel", false, NULL },
 };
 

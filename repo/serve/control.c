@@ -177,6 +177,10 @@ op_progress(struct session *s, const json_t *q, json_t *a, struct err *e)
 		rc = job_alive(s->job, e);
 	if (rc == 0 && phase != NULL)
 		rc = job_phase(s->job, phase, e);
+	/* From here on the disks are the new ones. */
+	if (rc == 0 && phase != NULL && strcmp(phase, "swapping") == 0 &&
+	    s->job->face.kind == JOB_RESTORE)
+		rc = job_settle(s->job, e);
 	if (rc != 0)
 		return rc;
 	job_progress(s->job, &p);
@@ -424,6 +428,7 @@ static const struct op {
 	{ "ended", ROLE_BACKUP | ROLE_RESTORE, ended_call },
 	{ "agents", ROLE_ADMIN, agents_call },
 	{ "backup", ROLE_ADMIN, backup_call },
+	{ "restore_on", ROLE_ADMIN, restore_on_call },
 	{ "cancel", ROLE_ADMIN, cancel_call },
 };
 
