@@ -44,7 +44,7 @@ DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
 	libsystemd-dev
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
-	zstd spin systemd tzdata
+	zstd spin systemd tzdata tmux
 # Metrics, and who reads them.
 DEBS += libmicrohttpd-dev prometheus curl
 # Crash tests: disks whose writes are logged.

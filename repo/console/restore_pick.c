@@ -23,7 +23,8 @@ struct picking {
 	char folder[FOLDER_LEN];
 	const char *host; /* of agents; NULL: the folder */
 	bool keep_old;
-	struct err e; /* of a call */
+	bool failed;
+	struct err e; /* of what failed */
 };
 
 /* All pages of a listing, in one array. */
@@ -81,8 +82,8 @@ pick_vm(struct picking *p)
 			last) == 0)
 			of++;
 		vm[k++] = last;
-		pick_add(&lines, "%-24s %4zu backup%s, last %s", last, of,
-		    of == 1 ? " " : "s",
+		pick_add(&lines, "%-24s %4zu %-7s  last %s", last, of,
+		    of == 1 ? "backup" : "backups",
 		    answer_str(json_array_get(p->backups, i + of - 1), "time"));
 	}
 	r = p->ui->choose("which VM?", &lines);
@@ -261,6 +262,7 @@ pick_yes(struct picking *p)
 		r = p->ui->confirm("what will happen", &lines);
 		pick_clear(&lines);
 	} else {
+		p->failed = true;
 		r = PICK_LEFT;
 	}
 	json_decref(answer);
@@ -299,6 +301,7 @@ begin(struct picking *p)
 			json_array_remove(p->agents, i - 1);
 	if (rc == 0 && json_array_size(p->backups) == 0)
 		rc = err_set(&p->e, ERR_NOENT, "there is no backup yet");
+	p->failed = rc != 0;
 	return rc;
 }
 
@@ -323,7 +326,7 @@ restore_pick(struct console *c, struct restore_wish *w)
 		w->to = p.host == NULL ? xstrdup(p.folder) : NULL;
 		w->host = p.host != NULL ? xstrdup(p.host) : NULL;
 		w->keep_old = p.keep_old;
-	} else if (p.e.code != 0) {
+	} else if (p.failed) {
 		r = console_fail(&p.e);
 	} else {
 		fprintf(stderr, "backstay: nothing was done\n");

@@ -290,18 +290,14 @@ check_request(const struct queue_request *r, char *other, struct err *e)
 	return rc;
 }
 
-/* A restore that has one of its VMs in hand already, or NULL. */
+/* A restore onto the same VM, or NULL. */
 static const struct entry *
 restoring(const struct entry *list, const struct entry *x)
 {
-	for (; list != NULL; list = list->next)
-		if (list->kind == JOB_RESTORE && list->state != ENTRY_LEAVING &&
-		    (strcmp(list->vm, x->vm) == 0 ||
-			strcmp(list->other, x->vm) == 0 ||
-			(x->other[0] != 0 &&
-			    (strcmp(list->vm, x->other) == 0 ||
-				strcmp(list->other, x->other) == 0))))
-			break;
+	while (list != NULL &&
+	    (list->kind != JOB_RESTORE || list->state == ENTRY_LEAVING ||
+		strcmp(list->vm, x->vm) != 0))
+		list = list->next;
 	return list;
 }
 

@@ -99,7 +99,7 @@ struct queue_request {
  * queue_add(q, r, job, e): queue one more.  It is in the list of jobs from here
  * on, whether or not an agent is there that could take it.  ERR_LIMIT
  * (QUEUE_MAX, QUEUE_OPTIONS_MAX), ERR_INVAL, ERR_CLOSED after queue_close;
- * ERR_BUSY: a restore, and there is another of one of its VMs.
+ * ERR_BUSY: a restore, and there is another onto that VM.
  */
 int queue_add(struct queue *q, const struct queue_request *r, uint64_t *job,
     struct err *e);

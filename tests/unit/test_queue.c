@@ -371,6 +371,30 @@ restores_go_first_and_hold_the_vm_that_they_read(void **state)
 }
 
 static void
+a_second_restore_onto_a_vm_is_refused_and_says_who(void **state)
+{
+	struct queue_lane *a = agent("kvm01", 1, "web1");
+	uint64_t first = add_of(JOB_RESTORE, "web1", "kvm01", "web1@latest", 0);
+	json_t *options = json_pack("{s:s}", "backup", "web1@-1");
+	const struct queue_request r = { .kind = JOB_RESTORE,
+		.vm = "web1",
+		.agent = "kvm02",
+		.options = options };
+	struct queue_told t;
+	uint64_t job;
+
+	(void)state;
+	assert_int_equal(queue_add(d.q, &r, &job, &e), ERR_BUSY);
+	assert_non_null(strstr(e.text, "on kvm01"));
+	t = must_do(a, first);
+	do_it(a, "kvm01", &t);
+	assert_int_equal(queue_add(d.q, &r, &job, &e), 0);
+	assert_int_equal(queue_cancel(d.q, job, "test", &e), 0);
+	json_decref(options);
+	queue_lane_end(a);
+}
+
+static void
 no_more_run_than_may_over_all_hosts(void **state)
 {
 	struct queue_lane *l[3] = { agent("k1", 4, "a b c d"),
@@ -892,6 +916,7 @@ main(void)
 		    the_oldest_goes_first_and_one_that_cannot_run_keeps_up_nobody),
 		TEST(one_vm_has_one_job_at_a_time_and_others_pass),
 		TEST(restores_go_first_and_hold_the_vm_that_they_read),
+		TEST(a_second_restore_onto_a_vm_is_refused_and_says_who),
 		TEST(no_more_run_than_may_over_all_hosts),
 		TEST(a_vm_that_somebody_backs_up_by_hand_is_waited_for),
 		TEST(a_lost_agent_s_tasks_wait_again_in_their_old_place),
