@@ -15,6 +15,7 @@
 
 #include "agent/live/alive.h"
 #include "agent/live/belongings.h"
+#include "agent/sink/swap.h"
 #include "agent/source/source_mem.h"
 #include "agent/source/source_nbd.h"
 #include "proto/base/io.h"
@@ -322,6 +323,10 @@ open_images(struct live *l, bool *since_used, struct err *e)
 			    "the guest runs only: start it, convert the image "
 			    "to qcow2, or say --exclude %s",
 			    d->name, d->format, d->name);
+		if (swap_pending(d->path)) {
+			rc = swap_refuse(d->path, e);
+			return err_prefix(e, "disk %s", d->name);
+		}
 		snprintf(spec, sizeof(spec), "%s:%s", d->format, d->path);
 		why[0] = 0;
 		if (l->since != NULL) {

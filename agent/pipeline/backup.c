@@ -8,6 +8,7 @@
 
 #include "agent/pipeline/backup_begin.h"
 #include "agent/pipeline/backup_leaf.h"
+#include "agent/sink/swap.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
@@ -245,7 +246,10 @@ open_disks(const struct backup_disk *disk, unsigned n, struct backup_input *in,
     unsigned *nopen, struct err *e)
 {
 	for (unsigned i = 0; i < n; i++) {
-		int rc = source_open(disk[i].spec, &in[i].source, e);
+		const char *path = source_path(disk[i].spec);
+		int rc = swap_pending(path)
+		    ? swap_refuse(path, e)
+		    : source_open(disk[i].spec, &in[i].source, e);
 
 		if (rc != 0) {
 			/* Damage there is not damage of the store. */
@@ -254,7 +258,7 @@ open_disks(const struct backup_disk *disk, unsigned n, struct backup_input *in,
 		}
 		in[i].name = disk[i].name;
 		in[i].kind = "disk";
-		in[i].path = source_path(disk[i].spec);
+		in[i].path = path;
 		*nopen = i + 1;
 	}
 	return 0;

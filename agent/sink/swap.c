@@ -377,6 +377,15 @@ swap_pending(const char *path)
 }
 
 int
+swap_refuse(const char *path, struct err *e)
+{
+	return err_set(e, ERR_EXIST,
+	    "%s: an interrupted restore has not ended yet: backstay-agent "
+	    "restore --finish %s brings it to its end",
+	    path, path);
+}
+
+int
 swap_recover(const char *path, char *what, size_t len, struct err *e)
 {
 	struct swap *w = NULL;

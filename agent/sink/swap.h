@@ -27,8 +27,11 @@
 int swap_run(
     struct target *const *t, unsigned n, const char *stamp, struct err *e);
 
-/** swap_pending(path): a swap of that disk was interrupted. */
+/** swap_pending(path): a swap of that disk was interrupted: it may be the old
+ * one, and those that belong to it new.  swap_refuse(path, e): say so;
+ * ERR_EXIST. */
 bool swap_pending(const char *path);
+int swap_refuse(const char *path, struct err *e);
 
 /**
  * swap_recover(path, what, len, e): finish, or undo, what an interrupted swap

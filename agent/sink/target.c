@@ -53,10 +53,7 @@ check_swap(const struct target *t, struct err *e)
 	free(journal);
 	if (there == -1)
 		return 0;
-	return err_set(e, ERR_EXIST,
-	    "%s: an interrupted restore has not ended yet: backstay-agent "
-	    "restore --finish %s brings it to its end",
-	    t->path, t->path);
+	return swap_refuse(t->path, e);
 }
 
 /* What is there already must be ours to replace, and nobody may use it. */

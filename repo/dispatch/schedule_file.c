@@ -207,7 +207,7 @@ schedule_file_parse(const void *data, size_t len, struct schedule_vm **v,
     size_t *n, struct err *e)
 {
 	const char *text = data, *at, *end = text + len;
-	size_t body;
+	size_t body = 0;
 	int rc;
 
 	*v = NULL;
