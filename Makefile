@@ -40,7 +40,8 @@ Q := $(if $(V),,@)
 
 # What Debian 12 calls all that is needed; `make deps` installs what is missing.
 DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
-	zlib1g-dev libjansson-dev libinih-dev libncurses-dev libnbd-dev libvirt-dev libxml2-dev \
+	zlib1g-dev libjansson-dev libinih-dev libnfs-dev libncurses-dev libnbd-dev \
+	libvirt-dev libxml2-dev \
 	libsystemd-dev
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
@@ -52,6 +53,8 @@ DEBS += qemu-system-common fuse3 xfsprogs
 # Running guests: QEMU, libvirt, what a guest is made of, and newer ones of both.
 DEBS += qemu-system-x86 libvirt-daemon libvirt-clients libnbd-bin \
 	busybox-static cpio debootstrap ovmf swtpm swtpm-tools genisoimage
+# An NFS server.
+DEBS += nfs-ganesha nfs-ganesha-vfs rpcbind
 # Sanitizers by clang, fuzzing, lint.
 DEBS += clang libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck \
 	shellcheck
@@ -65,7 +68,7 @@ override CFLAGS += -std=c11 -fPIC -fstack-protector-strong -pthread \
 	$(WARN) $(SANFLAGS)
 # As needed: a host of VMs has no use for the daemon's libraries.
 override LDFLAGS += -Wl,--as-needed
-LDLIBS := -lssh -lrocksdb -lcrypto -lzstd -lz -ljansson -linih -lnbd -lvirt \
+LDLIBS := -lssh -lnfs -lrocksdb -lcrypto -lzstd -lz -ljansson -linih -lnbd -lvirt \
 	-lvirt-qemu -lmicrohttpd -lxml2 -lsystemd -lm -pthread
 
 PROTO_SRC := $(wildcard proto/*.c proto/*/*.c)

@@ -109,7 +109,7 @@ make_settings(const char *dir, struct err *e)
 
 static void
 tell(const char *dir, uint32_t chunk_size, bool by_namespace,
-    const char *fingerprint)
+    const char *packs, const char *fingerprint)
 {
 	char chunk[16], memory[16];
 
@@ -117,6 +117,8 @@ tell(const char *dir, uint32_t chunk_size, bool by_namespace,
 	printf("chunk size      %s\n", size_print(chunk_size, chunk));
 	printf("data is shared  %s\n",
 	    by_namespace ? "within each namespace" : "by all VMs");
+	if (packs != NULL)
+		printf("packs           %s\n", packs);
 	printf("host key        %s\n", fingerprint);
 	printf("index           about %s for each TB of different data; on an "
 	       "SSD if there will be over 4 TB\n",
@@ -139,13 +141,14 @@ cmd_init(struct console *c, int argc, char **argv)
 	static const struct option options[] = {
 		{ "chunk-size", required_argument, NULL, 'c' },
 		{ "dedup", required_argument, NULL, 'd' },
+		{ "packs", required_argument, NULL, 'p' },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 }
 	};
 	uint64_t chunk_size = CHUNK_SIZE_DEFAULT;
 	bool by_namespace = false;
 	char *fingerprint = NULL;
 	struct err e = { 0 };
-	const char *dir;
+	const char *dir, *packs = NULL;
 	int o, rc;
 
 	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -166,6 +169,7 @@ cmd_init(struct console *c, int argc, char **argv)
 				    "%s",
 				    optarg);
 			break;
+		case 'p': packs = optarg; break;
 		case 'h': return console_help(c);
 		default: return console_misuse(c, "see the usage");
 		}
@@ -176,7 +180,7 @@ cmd_init(struct console *c, int argc, char **argv)
 	if (dir == NULL)
 		return console_misuse(c, "which folder?");
 	lane_ssh_init();
-	rc = store_init(dir, (uint32_t)chunk_size, by_namespace, &e);
+	rc = store_init(dir, (uint32_t)chunk_size, by_namespace, packs, &e);
 	if (rc == 0) {
 		rc = make_keys(dir, &fingerprint, &e);
 		if (rc == 0)
@@ -190,7 +194,7 @@ cmd_init(struct console *c, int argc, char **argv)
 	}
 	if (rc != 0)
 		return console_fail(&e);
-	tell(dir, (uint32_t)chunk_size, by_namespace, fingerprint);
+	tell(dir, (uint32_t)chunk_size, by_namespace, packs, fingerprint);
 	free(fingerprint);
 	return EXIT_DONE;
 }

@@ -149,7 +149,7 @@ fsck(const char *dir, const struct fsck_options *o,
 	rc = store_lock(dir, f.dirfd, &f.lockfd, e);
 	if (rc != 0)
 		goto close_dir;
-	rc = volume_dir_open(f.dirfd, &f.volume, e);
+	rc = store_volume_open(f.dirfd, &f.format, 0, &f.volume, e);
 	if (rc != 0)
 		goto close_lock;
 	memcpy(po.uuid, f.format.uuid, sizeof(po.uuid));

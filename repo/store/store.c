@@ -133,7 +133,8 @@ store_open(const char *dir, const struct store_options *o,
 	rc = store_lock(dir, s->dirfd, &s->lockfd, e);
 	if (rc != 0)
 		goto err_dir;
-	rc = volume_dir_open(s->dirfd, &s->volume, e);
+	rc = store_volume_open(
+	    s->dirfd, &s->format, o->nfs_timeout_ms, &s->volume, e);
 	if (rc != 0)
 		goto err_lock;
 	if (o->wrap != NULL)

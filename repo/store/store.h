@@ -14,6 +14,8 @@
 #include "proto/node.h"
 
 /* What init writes once and nothing ever changes: backstay.json. */
+enum { STORE_PACKS_MAX = 1500 };
+
 struct store_format {
 	uint32_t version; /* 1 */
 	uint8_t uuid[16];
@@ -21,6 +23,7 @@ struct store_format {
 	uint8_t hash;         /* HASH_SHA256 */
 	bool dedup_namespace; /* ids keyed by namespace; else one domain */
 	uint64_t created;     /* a note */
+	char packs[STORE_PACKS_MAX + 1]; /* URL of where they are; "": here */
 };
 
 struct volume;
@@ -33,7 +36,8 @@ struct store_options {
 	uint64_t block_cache;   /* of the index; 0: default */
 	unsigned batch_ms;      /* a batch closes after; 0: 2000 */
 	unsigned checkpoint_ms; /* a checkpoint is due after; 0: 60000 */
-	const char *index;      /* folder of the index; NULL: REPO/index */
+	unsigned nfs_timeout_ms; /* as volume_nfs_options.patience_ms */
+	const char *index;       /* folder of the index; NULL: REPO/index */
 	/* Of tests: what stands between the store and its packs; or NULL. */
 	struct volume *(*wrap)(void *arg, struct volume *v);
 	void *wrap_arg;
@@ -41,11 +45,12 @@ struct store_options {
 
 struct store;
 
-/** store_init(dir, chunk_size, dedup_namespace, e): make a new repository in
- * ${dir}, which is made if need be and must be empty.  ERR_EXIST, ERR_INVAL,
- * ERR_NOSPC, ERR_SYS. */
-int store_init(
-    const char *dir, uint32_t chunk_size, bool dedup_namespace, struct err *e);
+/** store_init(dir, chunk_size, dedup_namespace, packs, e): make a new repository
+ * in ${dir}, which is made if need be and must be empty.  ${packs}: the URL of
+ * the folder of an export, made likewise, where the packs shall be; or NULL.
+ * ERR_EXIST, ERR_INVAL, ERR_NOSPC, ERR_SYS, ERR_TIMEOUT. */
+int store_init(const char *dir, uint32_t chunk_size, bool dedup_namespace,
+    const char *packs, struct err *e);
 
 /** store_format_read(dir, out, e): ERR_NOENT (no repository: the text says to
  * run init), ERR_UNSUP (newer format, with both numbers), ERR_CORRUPT. */

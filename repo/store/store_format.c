@@ -17,16 +17,23 @@ enum { FORMAT_VERSION = 1, FORMAT_FILE_MAX = 65536 };
 
 static const char file_name[] = "backstay.json";
 
+/* Whoever does not know of it would look for the packs in the wrong place. */
+static const char feature_packs[] = "packs";
+
 static int
 format_write(int dirfd, const struct store_format *f, struct err *e)
 {
 	char made[TIME_TEXT_LEN + 1];
 	struct buf text = { 0 };
-	json_t *j = json_object();
+	json_t *j = json_object(), *features = json_array();
 	int rc;
 
 	json_set_u64(j, "version", f->version);
-	json_object_set_new(j, "features", json_array());
+	json_object_set_new(j, "features", features);
+	if (f->packs[0] != 0) {
+		json_array_append_new(features, json_string(feature_packs));
+		json_set_str(j, "packs", f->packs);
+	}
 	json_set_hex(j, "uuid", f->uuid, sizeof(f->uuid));
 	json_set_u64(j, "chunk_size", f->chunk_size);
 	json_set_str(j, "hash", "sha256");
@@ -47,9 +54,10 @@ format_write(int dirfd, const struct store_format *f, struct err *e)
 static int
 format_parse(const struct buf *text, struct store_format *f, struct err *e)
 {
-	const char *hash, *dedup, *created;
+	const char *hash, *dedup, *created, *packs;
 	uint64_t version, chunk_size;
-	json_t *j, *features;
+	json_t *j, *features, *feature;
+	size_t i;
 	int rc;
 
 	rc = json_parse(text->data, text->len, &j, e);
@@ -72,11 +80,22 @@ format_parse(const struct buf *text, struct store_format *f, struct err *e)
 	    (rc = json_get_str(j, "dedup", &dedup, e)) != 0 ||
 	    (rc = json_get_str(j, "created", &created, e)) != 0)
 		goto out;
-	if (json_array_size(features) != 0) {
+	json_array_foreach(features, i, feature)
+	{
+		if (json_is_string(feature) &&
+		    strcmp(json_string_value(feature), feature_packs) == 0)
+			continue;
 		rc = err_set(e, ERR_UNSUP,
 		    "the repository uses features that this program does not "
 		    "know: use a newer one");
 		goto out;
+	}
+	f->packs[0] = 0;
+	if (json_array_size(features) != 0) {
+		rc = json_get_str(j, "packs", &packs, e);
+		if (rc != 0)
+			goto out;
+		snprintf(f->packs, sizeof(f->packs), "%s", packs);
 	}
 	if (!chunk_size_ok(chunk_size) || strcmp(hash, "sha256") != 0 ||
 	    time_parse(created, &f->created) != 0 ||
@@ -175,8 +194,49 @@ out:
 }
 
 int
-store_init(
-    const char *dir, uint32_t chunk_size, bool dedup_namespace, struct err *e)
+store_volume_open(int dirfd, const struct store_format *f,
+    unsigned nfs_timeout_ms, struct volume **out, struct err *e)
+{
+	struct volume_nfs_options o = { .patience_ms = nfs_timeout_ms };
+
+	return f->packs[0] == 0 ? volume_dir_open(dirfd, out, e)
+				: volume_nfs_open(f->packs, dirfd, &o, out, e);
+}
+
+static int
+any_pack(void *arg, const struct volume_name *name)
+{
+	(void)name;
+	return err_set(arg, ERR_EXIST,
+	    "there are packs already, of another repository: name a new or an "
+	    "empty folder");
+}
+
+/* An empty place for the packs. */
+static int
+volume_make(int dirfd, const char *packs, struct err *e)
+{
+	struct volume_nfs_options o = { .make = true };
+	struct volume *v;
+	int rc;
+
+	if (packs == NULL)
+		return volume_dir_init(dirfd, e);
+	rc = volume_nfs_open(packs, dirfd, &o, &v, e);
+	if (rc != 0)
+		return rc;
+	rc = volume_each(v, any_pack, e);
+	if (rc != 0 && e->code == 0)
+		err_set(e, rc, "cannot be listed");
+	volume_close(v);
+	if (rc != 0)
+		err_prefix(e, "%.200s", packs);
+	return rc;
+}
+
+int
+store_init(const char *dir, uint32_t chunk_size, bool dedup_namespace,
+    const char *packs, struct err *e)
 {
 	struct store_format f = { .version = FORMAT_VERSION,
 		.chunk_size = chunk_size,
@@ -188,6 +248,10 @@ store_init(
 	if (!chunk_size_ok(chunk_size))
 		return err_set(e, ERR_INVAL,
 		    "a chunk size is a power of two from 64K to 4M");
+	if (packs != NULL && strlen(packs) > STORE_PACKS_MAX)
+		return err_set(e, ERR_LIMIT, "the URL of the packs is too long");
+	if (packs != NULL)
+		snprintf(f.packs, sizeof(f.packs), "%s", packs);
 	if (mkdir(dir, 0700) == -1 && errno != EEXIST)
 		return err_set(e, errno == ENOSPC ? ERR_NOSPC : ERR_SYS,
 		    "%s: cannot be made: %s", dir, strerror(errno));
@@ -208,7 +272,7 @@ store_init(
 	}
 	random_bytes(f.uuid, sizeof(f.uuid));
 	/* backstay.json last: it says that all the rest is there. */
-	if ((rc = volume_dir_init(dirfd, e)) != 0 ||
+	if ((rc = volume_make(dirfd, packs, e)) != 0 ||
 	    (rc = index_make(dir, &f, e)) != 0)
 		goto out;
 	rc = format_write(dirfd, &f, e);

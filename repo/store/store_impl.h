@@ -111,4 +111,9 @@ void store_found_damage(struct store *s, const struct id *id,
 int rollforward(struct index *x, struct volume *v, struct pack_set *p,
     const struct store_format *format, struct err *e);
 
+/** store_volume_open(dirfd, f, nfs_timeout_ms, out, e): where the packs of the
+ * repository ${dirfd} are. */
+int store_volume_open(int dirfd, const struct store_format *f,
+    unsigned nfs_timeout_ms, struct volume **out, struct err *e);
+
 #endif

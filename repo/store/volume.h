@@ -66,6 +66,20 @@ struct volume_file {
 int volume_dir_init(int dirfd, struct err *e);
 int volume_dir_open(int dirfd, struct volume **out, struct err *e);
 
+struct volume_nfs_options {
+	unsigned patience_ms; /* for a server that does not answer; 0: default */
+	bool make;            /* the folders of the path */
+};
+
+/**
+ * volume_nfs_open(url, dirfd, o, out, e): packs in the folder that ${url} names
+ * (proto/nfs/nfs3.h), with the lease of the repository ${dirfd}.  What was
+ * written waits for a server that is away without end, other calls as long as
+ * patience lasts: ERR_SYS then.  ERR_BUSY: another daemon has these packs.
+ */
+int volume_nfs_open(const char *url, int dirfd,
+    const struct volume_nfs_options *o, struct volume **out, struct err *e);
+
 /** volume_create: a new empty pack, opened for writing.  It and the folders
  * made for it are durable after the first volume_sync of the file.  ERR_EXIST,
  * ERR_NOSPC, ERR_SYS. */

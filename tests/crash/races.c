@@ -38,7 +38,7 @@ setup(void **state)
 	snprintf(journal, sizeof(journal), "%s/journal", base);
 	fault_arm(NULL);
 	world_begin(&w, repo, journal);
-	assert_int_equal(store_init(repo, CHUNK_SIZE_MIN, false, &e), 0);
+	assert_int_equal(store_init(repo, CHUNK_SIZE_MIN, false, NULL, &e), 0);
 	assert_int_equal(world_open(&w), 0);
 	return 0;
 }

@@ -52,7 +52,7 @@ fixture_make(struct fixture *f)
 
 	strcpy(f->dir, "/tmp/backstay-test-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
-	assert_int_equal(store_init(f->dir, FIXTURE_CHUNK, false, &e), 0);
+	assert_int_equal(store_init(f->dir, FIXTURE_CHUNK, false, NULL, &e), 0);
 	fixture_open(f);
 }
 

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls that wait for their answers. */
+#include <errno.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/bytes.h"
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+#include "proto/nfs/nfs3_impl.h"
+
+enum { LIST_BYTES = 32768 };
+
+struct call {
+	struct nfs3_op op;
+	sem_t done;
+	int rc; /* ERR_TIMEOUT, or 0: st */
+	nfsstat3 st;
+	union {
+		struct LOOKUP3args lookup;
+		struct GETATTR3args getattr;
+		struct SETATTR3args setattr;
+		struct MKDIR3args mkdir;
+		struct CREATE3args create;
+		struct REMOVE3args remove;
+		struct RENAME3args rename;
+		struct READDIR3args readdir;
+		struct FSSTAT3args fsstat;
+		struct FSINFO3args fsinfo;
+	} a;
+	/* Copies what is wanted of an answer that is NFS3_OK. */
+	void (*take)(struct call *c, const void *res);
+	void *out, *out2;
+};
+
+#define SEND(name, member)                                                     \
+	static int send_##name(                                                \
+	    struct rpc_context *rpc, rpc_cb cb, struct nfs3_op *op)            \
+	{                                                                      \
+		return rpc_nfs3_##name##_async(                                \
+		    rpc, cb, &((struct call *)op)->a.member, op);              \
+	}
+SEND(lookup, lookup)
+SEND(getattr, getattr)
+SEND(setattr, setattr)
+SEND(mkdir, mkdir)
+SEND(create, create)
+SEND(remove, remove)
+SEND(rename, rename)
+SEND(readdir, readdir)
+SEND(fsstat, fsstat)
+SEND(fsinfo, fsinfo)
+#undef SEND
+
+static void
+call_done(struct nfs3_op *op, const void *res)
+{
+	struct call *c = (struct call *)op;
+
+	if (res == NULL) {
+		c->rc = ERR_TIMEOUT;
+	} else {
+		c->st = *(const nfsstat3 *)res;
+		if (c->st == NFS3_OK && c->take != NULL)
+			c->take(c, res);
+	}
+	sem_post(&c->done);
+}
+
+/* ERR_TIMEOUT, or 0: ${c->st} says. */
+static int
+call(struct nfs3 *n, struct call *c,
+    int (*send)(struct rpc_context *rpc, rpc_cb cb, struct nfs3_op *op),
+    uint64_t deadline_ms)
+{
+	c->op.send = send;
+	c->op.done = call_done;
+	c->op.deadline_ms = deadline_ms;
+	sem_init(&c->done, 0, 0);
+	nfs3_give(n, &c->op);
+	while (sem_wait(&c->done) == -1)
+		;
+	sem_destroy(&c->done);
+	return c->rc;
+}
+
+static void
+take_fh(struct nfs3_fh *out, const struct nfs_fh3 *raw)
+{
+	out->len = raw->data.data_len;
+	if (out->len > NFS3_FH_MAX)
+		out->len = 0; /* libnfs has checked that */
+	memcpy(out->data, raw->data.data_val, out->len);
+}
+
+static void
+take_fattr(struct nfs3_attr *out, const struct fattr3 *a)
+{
+	if (out == NULL)
+		return;
+	out->dir = a->type == NF3DIR;
+	out->regular = a->type == NF3REG;
+	out->mode = a->mode;
+	out->size = a->size;
+	out->used = a->used;
+	out->fileid = a->fileid;
+}
+
+static void
+take_getattr(struct call *c, const void *res)
+{
+	const struct GETATTR3res *r = res;
+
+	take_fattr(c->out, &r->GETATTR3res_u.resok.obj_attributes);
+}
+
+int
+nfs3_getattr(struct nfs3 *n, const struct nfs3_fh *fh, struct nfs3_attr *attr)
+{
+	struct call c = { .a.getattr.object = nfs3_raw_fh(fh),
+		.take = take_getattr,
+		.out = attr };
+	int rc = call(n, &c, send_getattr, nfs3_deadline(n));
+
+	return rc != 0 ? rc : nfs3_rc(n, "getattr", c.st);
+}
+
+static void
+take_lookup(struct call *c, const void *res)
+{
+	const struct LOOKUP3resok *r =
+	    &((const struct LOOKUP3res *)res)->LOOKUP3res_u.resok;
+
+	take_fh(c->out, &r->object);
+	if (r->obj_attributes.attributes_follow)
+		take_fattr(
+		    c->out2, &r->obj_attributes.post_op_attr_u.attributes);
+	else
+		c->out2 = NULL;
+}
+
+int
+nfs3_lookup(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
+    struct nfs3_fh *out, struct nfs3_attr *attr)
+{
+	struct call c = { .a.lookup.what = { nfs3_raw_fh(dir),
+			      (char *)(uintptr_t)name },
+		.take = take_lookup,
+		.out = out,
+		.out2 = attr };
+	int rc = call(n, &c, send_lookup, nfs3_deadline(n));
+
+	if (rc == 0)
+		rc = nfs3_rc(n, name, c.st);
+	if (rc == 0 && attr != NULL && c.out2 == NULL)
+		rc = nfs3_getattr(n, out, attr);
+	return rc;
+}
+
+static void
+take_mkdir(struct call *c, const void *res)
+{
+	const struct post_op_fh3 *o =
+	    &((const struct MKDIR3res *)res)->MKDIR3res_u.resok.obj;
+
+	if (o->handle_follows)
+		take_fh(c->out, &o->post_op_fh3_u.handle);
+}
+
+int
+nfs3_mkdir(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
+    uint32_t mode, struct nfs3_fh *out)
+{
+	struct call c = { .a.mkdir = { .where = { nfs3_raw_fh(dir),
+					   (char *)(uintptr_t)name },
+			      .attributes.mode = { .set_it = 1,
+				  .set_mode3_u.mode = mode } },
+		.take = take_mkdir,
+		.out = out };
+	int rc;
+
+	out->len = 0;
+	rc = call(n, &c, send_mkdir, nfs3_deadline(n));
+	if (rc == 0)
+		rc = nfs3_rc(n, name, c.st);
+	if (rc == ERR_EXIST || (rc == 0 && out->len == 0))
+		rc = nfs3_lookup(n, dir, name, out, NULL);
+	return rc;
+}
+
+static void
+take_create(struct call *c, const void *res)
+{
+	const struct post_op_fh3 *o =
+	    &((const struct CREATE3res *)res)->CREATE3res_u.resok.obj;
+
+	if (o->handle_follows)
+		take_fh(c->out, &o->post_op_fh3_u.handle);
+}
+
+/*
+ * Exclusive: the server keeps our verifier with the file, so a call that is
+ * sent again finds the file that it made, and another's is told apart.  The
+ * mode is set by a second call, as such a file comes without one.
+ */
+int
+nfs3_create(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
+    uint32_t mode, struct nfs3_fh *out)
+{
+	struct call c = { .a.create = { .where = { nfs3_raw_fh(dir),
+					    (char *)(uintptr_t)name },
+			      .how.mode = EXCLUSIVE },
+		.take = take_create,
+		.out = out };
+	struct call m = { .rc = 0 };
+	int rc;
+
+	random_bytes(c.a.create.how.createhow3_u.verf,
+	    sizeof(c.a.create.how.createhow3_u.verf));
+	out->len = 0;
+	rc = call(n, &c, send_create, nfs3_deadline(n));
+	if (rc == 0)
+		rc = nfs3_rc(n, name, c.st);
+	if (rc == 0 && out->len == 0)
+		rc = nfs3_lookup(n, dir, name, out, NULL);
+	if (rc != 0)
+		return rc;
+	m.a.setattr.object = nfs3_raw_fh(out);
+	m.a.setattr.new_attributes.mode.set_it = 1;
+	m.a.setattr.new_attributes.mode.set_mode3_u.mode = mode;
+	rc = call(n, &m, send_setattr, nfs3_deadline(n));
+	return rc != 0 ? rc : nfs3_rc(n, name, m.st);
+}
+
+int
+nfs3_remove(struct nfs3 *n, const struct nfs3_fh *dir, const char *name)
+{
+	struct call c = { .a.remove.object = {
+			      nfs3_raw_fh(dir), (char *)(uintptr_t)name } };
+	int rc = call(n, &c, send_remove, UINT64_MAX);
+
+	/* The first sending has done it. */
+	if (rc == 0 && c.st == NFS3ERR_NOENT && c.op.again)
+		return 0;
+	return rc != 0 ? rc : nfs3_rc(n, name, c.st);
+}
+
+int
+nfs3_rename(struct nfs3 *n, const struct nfs3_fh *from_dir, const char *from,
+    const struct nfs3_fh *to_dir, const char *to)
+{
+	struct call c = {
+		.a.rename = { { nfs3_raw_fh(from_dir),
+				  (char *)(uintptr_t)from },
+		    { nfs3_raw_fh(to_dir), (char *)(uintptr_t)to } }
+	};
+	struct nfs3_fh fh;
+	int rc = call(n, &c, send_rename, UINT64_MAX);
+
+	if (rc == 0 && c.st == NFS3ERR_NOENT && c.op.again)
+		return nfs3_lookup(n, to_dir, to, &fh, NULL);
+	return rc != 0 ? rc : nfs3_rc(n, from, c.st);
+}
+
+int
+nfs3_truncate(struct nfs3 *n, const struct nfs3_fh *fh, uint64_t size)
+{
+	struct call c = { .a.setattr = { .object = nfs3_raw_fh(fh),
+			      .new_attributes.size = {
+				  .set_it = 1, .set_size3_u.size = size } } };
+	int rc = call(n, &c, send_setattr, UINT64_MAX);
+
+	return rc != 0 ? rc : nfs3_rc(n, "truncate", c.st);
+}
+
+struct names {
+	struct buf text; /* each with its NUL */
+	cookie3 cookie;
+	cookieverf3 verf;
+	bool eof;
+};
+
+static void
+take_names(struct call *c, const void *res)
+{
+	const struct READDIR3resok *r =
+	    &((const struct READDIR3res *)res)->READDIR3res_u.resok;
+	struct names *out = c->out;
+
+	for (const struct entry3 *e = r->reply.entries; e != NULL;
+	     e = e->nextentry) {
+		buf_add(&out->text, e->name, strlen(e->name) + 1);
+		out->cookie = e->cookie;
+	}
+	/* An answer without names that is not the last would go on for ever. */
+	out->eof = r->reply.eof || r->reply.entries == NULL;
+	memcpy(out->verf, r->cookieverf, sizeof(out->verf));
+}
+
+int
+nfs3_list(struct nfs3 *n, const struct nfs3_fh *dir,
+    int (*visit)(void *arg, const char *name), void *arg)
+{
+	struct names names = { .cookie = 0 };
+	int rc = 0;
+
+	while (rc == 0 && !names.eof) {
+		struct call c = { .a.readdir = { .dir = nfs3_raw_fh(dir),
+				      .cookie = names.cookie,
+				      .count = LIST_BYTES },
+			.take = take_names,
+			.out = &names };
+
+		memcpy(c.a.readdir.cookieverf, names.verf, sizeof(names.verf));
+		rc = call(n, &c, send_readdir, nfs3_deadline(n));
+		if (rc == 0)
+			rc = nfs3_rc(n, "list", c.st);
+	}
+	for (size_t at = 0; rc == 0 && at < names.text.len;) {
+		const char *name = (const char *)names.text.data + at;
+
+		at += strlen(name) + 1;
+		if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+			rc = visit(arg, name);
+	}
+	buf_fini(&names.text);
+	return rc;
+}
+
+static void
+take_fsstat(struct call *c, const void *res)
+{
+	const struct FSSTAT3resok *r =
+	    &((const struct FSSTAT3res *)res)->FSSTAT3res_u.resok;
+
+	*(uint64_t *)c->out = r->abytes;
+	*(uint64_t *)c->out2 = r->tbytes;
+}
+
+int
+nfs3_space(struct nfs3 *n, uint64_t *avail, uint64_t *total)
+{
+	struct call c = { .a.fsstat.fsroot = nfs3_raw_fh(&n->root),
+		.take = take_fsstat,
+		.out = avail,
+		.out2 = total };
+	int rc = call(n, &c, send_fsstat, nfs3_deadline(n));
+
+	return rc != 0 ? rc : nfs3_rc(n, "statfs", c.st);
+}
+
+static void
+take_fsinfo(struct call *c, const void *res)
+{
+	const struct FSINFO3resok *r =
+	    &((const struct FSINFO3res *)res)->FSINFO3res_u.resok;
+	struct nfs3 *n = c->out;
+
+	if (r->rtmax > 0 && r->rtmax < n->read_max)
+		n->read_max = r->rtmax;
+	if (r->wtmax > 0 && r->wtmax < n->write_max)
+		n->write_max = r->wtmax;
+}
+
+int
+nfs3_fsinfo(struct nfs3 *n)
+{
+	struct call c = { .a.fsinfo.fsroot = nfs3_raw_fh(&n->root),
+		.take = take_fsinfo,
+		.out = n };
+	int rc = call(n, &c, send_fsinfo, nfs3_deadline(n));
+
+	return rc != 0 ? rc : nfs3_rc(n, "fsinfo", c.st);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nfs3_conn: one connection to the server, in a thread of its own: libnfs's
+ * contexts belong to one thread.  It sends calls, as many at once as are
+ * there, and sends them again over a new connection if the old one breaks.
+ * A part of nfs3.
+ */
+#ifndef PROTO_NFS_NFS3_CONN_H
+#define PROTO_NFS_NFS3_CONN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <time.h>
+
+/* In this order. */
+#include <nfsc/libnfs.h>
+#include <nfsc/libnfs-raw.h>
+#include <nfsc/libnfs-raw-nfs.h>
+
+#include "proto/nfs/nfs3.h"
+
+enum { NFS3_CONNS = 4, NFS3_FLYING_MAX = 32 };
+
+/* A call; whoever makes it keeps it until ${done}. */
+struct nfs3_op {
+	TAILQ_ENTRY(nfs3_op) link;
+	struct nfs3_conn *conn;
+	/* Hand it to libnfs, with ${cb} and ${op}; not 0: no memory. */
+	int (*send)(struct rpc_context *rpc, rpc_cb cb, struct nfs3_op *op);
+	/* ${res} is libnfs's answer, which begins with its nfsstat3; NULL: the
+	 * deadline has come.  In the connection's thread: must not wait. */
+	void (*done)(struct nfs3_op *op, const void *res);
+	uint64_t deadline_ms;   /* UINT64_MAX: none */
+	uint64_t not_before_ms; /* the server asked for some time */
+	bool again;             /* it was sent before, and may have been done */
+};
+
+TAILQ_HEAD(nfs3_ops, nfs3_op);
+
+struct nfs3_conn {
+	const struct nfs3_url *url;
+	atomic_uint *stall_ms; /* so long no answer: connect anew */
+	pthread_t thread;
+	int wake;
+	atomic_uint load; /* calls given and not done */
+	atomic_bool stop;
+	_Atomic uint64_t silent_since_ms; /* 0: answers come, or none is due */
+	pthread_mutex_t mu;
+	struct nfs3_ops inbox; /* guarded by mu */
+	char trouble[160];     /* guarded by mu: why it is down */
+
+	/* The thread's: */
+	struct nfs_context *ctx;
+	struct rpc_context *rpc;
+	bool up;     /* else, with ctx: being connected */
+	bool broken; /* to be given up after rpc_service */
+	unsigned flying;
+	uint64_t heard_ms;
+	uint64_t next_try_ms;
+	unsigned backoff_ms;
+	struct nfs3_ops todo;
+};
+
+/** nfs3_conn_start(c, url, stall_ms): ERR_SYS.  nfs3_conn_stop(c): all calls
+ * are done. */
+int nfs3_conn_start(
+    struct nfs3_conn *c, const struct nfs3_url *url, atomic_uint *stall_ms);
+void nfs3_conn_stop(struct nfs3_conn *c);
+
+/** nfs3_conn_give(c, op): any thread. */
+void nfs3_conn_give(struct nfs3_conn *c, struct nfs3_op *op);
+
+/* libnfs has statics that contexts and connections change. */
+extern pthread_mutex_t nfs3_libnfs_mu;
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading: many requests at once, and what is kept here in their place. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/buf.h"
+#include "proto/nfs/nfs3_file_impl.h"
+
+struct reading {
+	pthread_mutex_t mu;
+	pthread_cond_t done;
+	unsigned left; /* guarded by mu, as is the next */
+	int rc;
+};
+
+/* One READ. */
+struct part {
+	struct nfs3_op op;
+	struct nfs3_file *f;
+	struct reading *r;
+	struct READ3args args;
+	char *to;
+	uint32_t want;
+	uint32_t got; /* its thread, then whoever waited for it */
+};
+
+static int
+send_read(struct rpc_context *rpc, rpc_cb cb, struct nfs3_op *op)
+{
+	return rpc_nfs3_read_async(rpc, cb, &((struct part *)op)->args, op);
+}
+
+static void
+part_send(struct part *p)
+{
+	p->args.count = p->want - p->got;
+	p->op.send = send_read;
+	nfs3_give(p->f->n, &p->op);
+}
+
+static void
+part_done(struct nfs3_op *op, const void *answer)
+{
+	struct part *p = (struct part *)op;
+	const struct READ3res *res = answer;
+	const struct READ3resok *ok = &res->READ3res_u.resok;
+	struct reading *r = p->r;
+	int rc = ERR_TIMEOUT;
+
+	if (res != NULL && res->status == NFS3_OK) {
+		uint32_t n = ok->data.data_len;
+
+		if (n > p->want - p->got)
+			n = p->want - p->got;
+		memcpy(p->to + p->got, ok->data.data_val, n);
+		p->got += n;
+		rc = 0;
+		if (n > 0 && !ok->eof && p->got < p->want) {
+			p->args.offset += n;
+			part_send(p);
+			return;
+		}
+	} else if (res != NULL) {
+		rc = nfs3_rc(p->f->n, "read", res->status);
+	}
+	pthread_mutex_lock(&r->mu);
+	if (r->rc == 0)
+		r->rc = rc;
+	/* Under the lock: ${r} is on the stack of whoever waits. */
+	if (--r->left == 0)
+		pthread_cond_signal(&r->done);
+	pthread_mutex_unlock(&r->mu);
+}
+
+/* From the server; ${len} may be more than there is. */
+static int
+fetch(struct nfs3_file *f, char *to, size_t len, uint64_t off, size_t *got)
+{
+	uint32_t max = f->n->read_max;
+	size_t n = (len + max - 1) / max;
+	struct part *part = xcalloc(n, sizeof(*part));
+	struct reading r = { .left = (unsigned)n };
+	uint64_t deadline = nfs3_deadline(f->n);
+
+	pthread_mutex_init(&r.mu, NULL);
+	pthread_cond_init(&r.done, NULL);
+	for (size_t i = 0; i < n; i++) {
+		size_t at = i * max;
+
+		part[i].f = f;
+		part[i].r = &r;
+		part[i].to = to + at;
+		part[i].want = (uint32_t)(len - at < max ? len - at : max);
+		part[i].args.file = nfs3_raw_fh(&f->fh);
+		part[i].args.offset = off + at;
+		part[i].op.done = part_done;
+		part[i].op.deadline_ms = deadline;
+		part_send(&part[i]);
+	}
+	pthread_mutex_lock(&r.mu);
+	while (r.left > 0)
+		pthread_cond_wait(&r.done, &r.mu);
+	pthread_mutex_unlock(&r.mu);
+	pthread_cond_destroy(&r.done);
+	pthread_mutex_destroy(&r.mu);
+	*got = 0;
+	for (size_t i = 0; i < n; i++) {
+		*got += part[i].got;
+		if (part[i].got < part[i].want)
+			break;
+	}
+	free(part);
+	return r.rc;
+}
+
+/*
+ * What is kept here counts, and is not asked for: the server may have lost it,
+ * and have been sent it again.  The first run from ${off} on that is kept goes
+ * to ${to}, and its length is returned; else 0, and ${*len} ends where one
+ * begins.
+ */
+static size_t
+from_pieces(struct nfs3_file *f, char *to, size_t *len, uint64_t off)
+{
+	const struct piece *p;
+	size_t n = 0;
+
+	pthread_mutex_lock(&f->mu);
+	TAILQ_FOREACH(p, &f->pieces, link)
+	{
+		if (p->off + p->len <= off + n)
+			continue;
+		if (p->off <= off + n) {
+			size_t skip = (size_t)(off + n - p->off);
+			size_t take = p->len - skip;
+
+			if (take > *len - n)
+				take = *len - n;
+			memcpy(to + n, p->data + skip, take);
+			n += take;
+			if (n == *len)
+				break;
+		} else if (n == 0 && p->off - off < *len) {
+			*len = (size_t)(p->off - off);
+		}
+	}
+	pthread_mutex_unlock(&f->mu);
+	return n;
+}
+
+int
+nfs3_file_read(
+    struct nfs3_file *f, void *data, size_t len, uint64_t off, size_t *got)
+{
+	char *to = data;
+	int rc = 0;
+
+	*got = 0;
+	while (rc == 0 && *got < len) {
+		size_t want = len - *got, n;
+
+		n = from_pieces(f, to + *got, &want, off + *got);
+		if (n == 0) {
+			rc = fetch(f, to + *got, want, off + *got, &n);
+			if (rc == 0 && n < want &&
+			    off + *got + n < nfs3_file_size(f) &&
+			    *got + want < len) {
+				/* A hole before what is kept. */
+				memset(to + *got + n, 0, want - n);
+				n = want;
+			} else if (n < want) {
+				*got += n;
+				break;
+			}
+		}
+		*got += n;
+	}
+	return rc;
+}
