@@ -81,6 +81,8 @@ static const char usage_text[] =
     "                      often (30); 0: only when told to\n"
     "  --clock-jump DAYS   a clock that is further ahead at a start is not\n"
     "                      believed (30)\n"
+    "  --nfs-timeout S     how long jobs wait for a server of packs that does\n"
+    "                      not answer, before they fail (300)\n"
     "  --bwlimit RATE      bytes a second of all agents together; 0: no "
     "limit\n"
     "  --jobs N            so many jobs of connected agents run at a time "
@@ -228,6 +230,7 @@ daemon_open(
 	struct store_options so = { .index = s->index,
 		.block_cache = block_cache(s),
 		.data_limit = s->pack_limit,
+		.nfs_timeout_ms = (unsigned)s->nfs_timeout * 1000,
 		.checkpoint_ms = (unsigned)s->checkpoint * 1000 };
 	struct reclaim_options ro = { .live_percent =
 					  (unsigned)s->live_percent };

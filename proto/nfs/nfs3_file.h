@@ -27,8 +27,8 @@ struct nfs3_file;
 struct nfs3_file *nfs3_file_new(
     struct nfs3 *n, const struct nfs3_fh *fh, uint64_t size, bool patient);
 
-/** nfs3_file_free(f): what was not synced may be lost.  Waits for what is under
- * way. */
+/** nfs3_file_free(f): the server has been sent all; what was not synced may be
+ * lost with it.  Waits for its answers. */
 void nfs3_file_free(struct nfs3_file *f);
 
 /**
@@ -49,6 +49,9 @@ int nfs3_file_sync(struct nfs3_file *f);
  * end. */
 int nfs3_file_read(
     struct nfs3_file *f, void *data, size_t len, uint64_t off, size_t *got);
+
+int nfs3_file_readv(struct nfs3_file *f, const struct iovec *iov, int n,
+    uint64_t off, size_t *got);
 
 uint64_t nfs3_file_size(struct nfs3_file *f);
 

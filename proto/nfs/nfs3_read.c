@@ -13,13 +13,45 @@ struct reading {
 	int rc;
 };
 
+/* Where what is read goes: as many parts, one behind another. */
+struct places {
+	const struct iovec *iov;
+	int n;
+};
+
+/* ${len} bytes to what is ${at} behind the beginning of ${to}. */
+static void
+place(const struct places *to, size_t at, const void *from, size_t len)
+{
+	const char *data = from;
+
+	for (int i = 0; i < to->n && len > 0; i++) {
+		size_t room = to->iov[i].iov_len, n;
+
+		if (at >= room) {
+			at -= room;
+			continue;
+		}
+		n = room - at < len ? room - at : len;
+		if (data != NULL) {
+			memcpy((char *)to->iov[i].iov_base + at, data, n);
+			data += n;
+		} else {
+			memset((char *)to->iov[i].iov_base + at, 0, n);
+		}
+		at = 0;
+		len -= n;
+	}
+}
+
 /* One READ. */
 struct part {
 	struct nfs3_op op;
 	struct nfs3_file *f;
 	struct reading *r;
 	struct READ3args args;
-	char *to;
+	const struct places *to;
+	size_t at; /* behind the beginning of these */
 	uint32_t want;
 	uint32_t got; /* its thread, then whoever waited for it */
 };
@@ -52,7 +84,7 @@ part_done(struct nfs3_op *op, const void *answer)
 
 		if (n > p->want - p->got)
 			n = p->want - p->got;
-		memcpy(p->to + p->got, ok->data.data_val, n);
+		place(p->to, p->at + p->got, ok->data.data_val, n);
 		p->got += n;
 		rc = 0;
 		if (n > 0 && !ok->eof && p->got < p->want) {
@@ -74,7 +106,8 @@ part_done(struct nfs3_op *op, const void *answer)
 
 /* From the server; ${len} may be more than there is. */
 static int
-fetch(struct nfs3_file *f, char *to, size_t len, uint64_t off, size_t *got)
+fetch(struct nfs3_file *f, const struct places *to, size_t at, size_t len,
+    uint64_t off, size_t *got)
 {
 	uint32_t max = f->n->read_max;
 	size_t n = (len + max - 1) / max;
@@ -85,14 +118,16 @@ fetch(struct nfs3_file *f, char *to, size_t len, uint64_t off, size_t *got)
 	pthread_mutex_init(&r.mu, NULL);
 	pthread_cond_init(&r.done, NULL);
 	for (size_t i = 0; i < n; i++) {
-		size_t at = i * max;
+		size_t begin = i * max;
 
 		part[i].f = f;
 		part[i].r = &r;
-		part[i].to = to + at;
-		part[i].want = (uint32_t)(len - at < max ? len - at : max);
+		part[i].to = to;
+		part[i].at = at + begin;
+		part[i].want =
+		    (uint32_t)(len - begin < max ? len - begin : max);
 		part[i].args.file = nfs3_raw_fh(&f->fh);
-		part[i].args.offset = off + at;
+		part[i].args.offset = off + begin;
 		part[i].op.done = part_done;
 		part[i].op.deadline_ms = deadline;
 		part_send(&part[i]);
@@ -120,7 +155,8 @@ fetch(struct nfs3_file *f, char *to, size_t len, uint64_t off, size_t *got)
  * begins.
  */
 static size_t
-from_pieces(struct nfs3_file *f, char *to, size_t *len, uint64_t off)
+from_pieces(struct nfs3_file *f, const struct places *to, size_t at,
+    size_t *len, uint64_t off)
 {
 	const struct piece *p;
 	size_t n = 0;
@@ -136,7 +172,7 @@ from_pieces(struct nfs3_file *f, char *to, size_t *len, uint64_t off)
 
 			if (take > *len - n)
 				take = *len - n;
-			memcpy(to + n, p->data + skip, take);
+			place(to, at + n, p->data + skip, take);
 			n += take;
 			if (n == *len)
 				break;
@@ -149,31 +185,44 @@ from_pieces(struct nfs3_file *f, char *to, size_t *len, uint64_t off)
 }
 
 int
+nfs3_file_readv(struct nfs3_file *f, const struct iovec *iov, int n,
+    uint64_t off, size_t *got)
+{
+	const struct places to = { iov, n };
+	size_t len = 0, at = 0;
+	int rc = 0;
+
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	while (rc == 0 && at < len) {
+		size_t want = len - at, done;
+
+		done = from_pieces(f, &to, at, &want, off + at);
+		if (done > 0) {
+			at += done;
+			continue;
+		}
+		rc = fetch(f, &to, at, want, off + at, &done);
+		if (rc != 0)
+			break;
+		if (done < want && at + want < len) {
+			/* A hole before what is kept here. */
+			place(&to, at + done, NULL, want - done);
+			done = want;
+		}
+		at += done;
+		if (done < want)
+			break;
+	}
+	*got = at;
+	return rc;
+}
+
+int
 nfs3_file_read(
     struct nfs3_file *f, void *data, size_t len, uint64_t off, size_t *got)
 {
-	char *to = data;
-	int rc = 0;
+	struct iovec iov = { data, len };
 
-	*got = 0;
-	while (rc == 0 && *got < len) {
-		size_t want = len - *got, n;
-
-		n = from_pieces(f, to + *got, &want, off + *got);
-		if (n == 0) {
-			rc = fetch(f, to + *got, want, off + *got, &n);
-			if (rc == 0 && n < want &&
-			    off + *got + n < nfs3_file_size(f) &&
-			    *got + want < len) {
-				/* A hole before what is kept. */
-				memset(to + *got + n, 0, want - n);
-				n = want;
-			} else if (n < want) {
-				*got += n;
-				break;
-			}
-		}
-		*got += n;
-	}
-	return rc;
+	return nfs3_file_readv(f, &iov, 1, off, got);
 }

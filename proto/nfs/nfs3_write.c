@@ -478,6 +478,7 @@ nfs3_file_free(struct nfs3_file *f)
 	if (f == NULL)
 		return;
 	pthread_mutex_lock(&f->mu);
+	flush(f);
 	while (f->flying > 0 || f->committing)
 		wait_moved(f);
 	while ((p = TAILQ_FIRST(&f->pieces)) != NULL)

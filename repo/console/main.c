@@ -11,11 +11,16 @@
 #include "repo/console/console.h"
 
 static const struct command commands[] = {
-	{ "init", "REPO [--chunk-size SIZE] [--dedup repository|namespace]",
+	{ "init",
+	    "REPO [--chunk-size SIZE] [--dedup repository|namespace]\n"
+	    "                      [--packs nfs://HOST/EXPORT/FOLDER]",
 	    "make a new repository",
 	    "  --chunk-size SIZE   64K (default) to 4M, a power of two, for\n"
 	    "                      good: small chunks find more that is the\n"
 	    "                      same, large ones need less memory\n"
+	    "  --packs URL         keep the packs on an NFS export (version 3),\n"
+	    "                      without a mount; a port as in\n"
+	    "                      nfs://nas/export/vm?nfsport=2049\n"
 	    "  --dedup namespace   the VMs of each namespace share their data\n"
 	    "                      with one another only, so that owners "
 	    "cannot\n"

@@ -56,6 +56,7 @@ struct settings {
 	uint64_t keep_incomplete;    /* seconds */
 	uint64_t scrub_interval;     /* seconds; 0: only when told */
 	uint64_t clock_jump;         /* seconds */
+	uint64_t nfs_timeout;        /* seconds */
 	uint64_t jobs;               /* of agents, at a time */
 	uint64_t bwlimit;            /* bytes a second of all agents; 0: none */
 	struct settings_section *vm; /* as in the file */

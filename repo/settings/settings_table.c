@@ -114,6 +114,17 @@ const struct settings_key settings_keys[] = {
 	    .about = "A clock that is further ahead at a start than that is "
 		     "not believed: backups do not grow old by it." },
 	{ .section = "daemon",
+	    .name = "nfs-timeout",
+	    .type = SETTING_DURATION,
+	    .initial = "5m",
+	    .off = IN_DAEMON(nfs_timeout),
+	    .min = 1,
+	    .max = DAY,
+	    .unit = 1,
+	    .takes = "a time from 1s to 1d",
+	    .about = "How long jobs wait for a server of packs that does not "
+		     "answer, before they fail." },
+	{ .section = "daemon",
 	    .name = "bwlimit",
 	    .type = SETTING_SIZE,
 	    .initial = "0",

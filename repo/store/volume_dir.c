@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packs as files of a local folder: packs/NNNN/NNNNNNNN.pack.  FORMAT.md 1. */
-#include "repo/store/volume.h"
+#include "repo/store/volume_names.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,10 +19,7 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
-enum {
-	PER_FOLDER = 1024,
-	NAME_MAX_LEN = 40 /* "003fffff/ffffffff.poisoned" and its NUL */
-};
+enum { PER_FOLDER = 1024, NAME_MAX_LEN = VOLUME_FOLDER_LEN + VOLUME_FILE_LEN };
 
 struct dir {
 	struct volume v;
@@ -55,18 +52,15 @@ file_of(struct volume_file *f)
 	return (struct dir_file *)f;
 }
 
-static const char *
-folder_name(uint32_t number, char *out)
-{
-	snprintf(out, NAME_MAX_LEN, "%04" PRIx32, number / PER_FOLDER);
-	return out;
-}
-
+/* "003f/00ffffff.pack", below the folder "packs". */
 static const char *
 file_name(uint32_t number, bool poisoned, char *out)
 {
-	snprintf(out, NAME_MAX_LEN, "%04" PRIx32 "/%08" PRIx32 ".%s",
-	    number / PER_FOLDER, number, poisoned ? "poisoned" : "pack");
+	const struct volume_name name = { number, poisoned };
+	char folder[VOLUME_FOLDER_LEN], file[VOLUME_FILE_LEN];
+
+	snprintf(out, NAME_MAX_LEN, "%s/%s", volume_folder(number, folder),
+	    volume_file_name(&name, file));
 	return out;
 }
 
@@ -131,12 +125,12 @@ file_new(struct dir *d, uint32_t number, int fd, uint64_t size)
 static int
 dir_create(struct volume *v, uint32_t number, struct volume_file **out)
 {
-	char folder[NAME_MAX_LEN], name[NAME_MAX_LEN];
+	char folder[VOLUME_FOLDER_LEN], name[NAME_MAX_LEN];
 	struct dir *d = dir_of(v);
 	struct stat st;
 	int fd;
 
-	if (mkdirat(d->fd, folder_name(number, folder), 0700) == -1 &&
+	if (mkdirat(d->fd, volume_folder(number, folder), 0700) == -1 &&
 	    errno != EEXIST)
 		return full(errno) ? ERR_NOSPC
 				   : log_sys("packs/%s: make folder", folder);
@@ -182,20 +176,10 @@ dir_open(
 	return 0;
 }
 
-/* What a name begins with; that all of it is right is tested by printing. */
-static uint32_t
-leading_hex(const char *s)
-{
-	size_t n = strspn(s, "0123456789abcdef");
-
-	return n <= 8 ? (uint32_t)strtoul(s, NULL, 16) : 0;
-}
-
 static int
 each_file(struct dir *d, const char *folder,
     int (*visit)(void *arg, const struct volume_name *name), void *arg)
 {
-	char expect[NAME_MAX_LEN];
 	struct volume_name name;
 	struct dirent *de;
 	DIR *dp;
@@ -212,13 +196,8 @@ each_file(struct dir *d, const char *folder,
 	while (rc == 0 && (errno = 0, de = readdir(dp)) != NULL) {
 		if (de->d_name[0] == '.')
 			continue;
-		name.number = leading_hex(de->d_name);
-		name.poisoned = strstr(de->d_name, ".poisoned") != NULL;
 		/* Only the one name that this number has is a pack's. */
-		file_name(name.number, name.poisoned, expect);
-		if (strcmp(strchr(expect, '/') + 1, de->d_name) != 0 ||
-		    strncmp(expect, folder, strlen(folder)) != 0 ||
-		    name.number == 0)
+		if (!volume_file_parse(folder, de->d_name, &name))
 			log_info("packs/%s/%s: not a pack, ignored", folder,
 			    de->d_name);
 		else
@@ -234,10 +213,8 @@ static int
 dir_each(struct volume *v,
     int (*visit)(void *arg, const struct volume_name *name), void *arg)
 {
-	char folder[NAME_MAX_LEN];
 	struct dir *d = dir_of(v);
 	struct dirent *de;
-	uint32_t n;
 	DIR *dp;
 	int fd, rc = 0;
 
@@ -252,14 +229,11 @@ dir_each(struct volume *v,
 	while (rc == 0 && (errno = 0, de = readdir(dp)) != NULL) {
 		if (de->d_name[0] == '.')
 			continue;
-		n = leading_hex(de->d_name);
-		if (n > UINT32_MAX / PER_FOLDER ||
-		    strcmp(folder_name(n * PER_FOLDER, folder), de->d_name) !=
-			0)
+		if (!volume_folder_ok(de->d_name))
 			log_info("packs/%s: not a folder of packs, ignored",
 			    de->d_name);
 		else
-			rc = each_file(d, folder, visit, arg);
+			rc = each_file(d, de->d_name, visit, arg);
 	}
 	if (rc == 0 && de == NULL && errno != 0)
 		rc = log_sys("packs: list");
@@ -270,10 +244,10 @@ dir_each(struct volume *v,
 static int
 sync_folders(struct dir *d, uint32_t number)
 {
-	char folder[NAME_MAX_LEN];
+	char folder[VOLUME_FOLDER_LEN];
 	int fd, rc = 0;
 
-	fd = openat(d->fd, folder_name(number, folder),
+	fd = openat(d->fd, volume_folder(number, folder),
 	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1)
 		return log_sys("packs/%s: open", folder);

@@ -14,22 +14,34 @@
 #include "proto/base/log.h"
 #include "proto/nfs/nfs3_file.h"
 #include "repo/store/lease.h"
-#include "repo/store/volume.h"
+#include "repo/store/volume_names.h"
 
 enum {
-	PER_FOLDER = 1024,
-	NAME_LEN = 24, /* "ffffffff.poisoned" and its NUL */
 	FOLDERS_KEPT = 256,
+	OPEN_BUCKETS = 1024,
 	SPACE_MS = 1000 /* what the server said of its space counts so long */
 };
 
+/* One that was looked up. */
 struct folder {
-	uint32_t number; /* + 1; 0: none */
+	char name[VOLUME_FOLDER_LEN];
 	struct nfs3_fh fh;
 };
 
-struct export
-{
+/*
+ * A pack that somebody has open.  All who do share it, as what is written and
+ * not yet on the server's disk is seen through it alone.
+ */
+struct pack {
+	struct pack *next;
+	struct nfs3_file *file;
+	uint32_t number;
+	unsigned refs; /* guarded by the volume's mu, as is all below */
+	uint64_t reserved;
+	uint64_t end; /* of what was written */
+};
+
+struct nfs_volume {
 	struct volume v;
 	struct nfs3 *n;
 	struct lease *lease;
@@ -38,45 +50,36 @@ struct export
 	uint64_t asked_ms;
 	uint64_t avail, total; /* as of then */
 	uint64_t promised;     /* reserved and not written yet */
+	struct pack *open[OPEN_BUCKETS];
 };
 
-struct export_file {
+struct nfs_pack {
 	struct volume_file f;
-	struct export *x;
-	struct nfs3_file *file;
-	uint32_t number;
-	uint64_t reserved; /* guarded by x->mu */
-	uint64_t end;      /* guarded by x->mu: of what was written */
+	struct nfs_volume *x;
+	struct pack *p;
 };
 
-static const struct volume_ops export_ops;
-static const struct volume_file_ops export_file_ops;
+static const struct volume_ops vol_ops;
+static const struct volume_file_ops vol_file_ops;
 
-static struct export *
-export_of(struct volume *v)
+static struct nfs_volume *
+vol_of(struct volume *v)
 {
-	return (struct export *)v;
+	return (struct nfs_volume *)v;
 }
 
-static struct export_file *
+static struct nfs_pack *
 file_of(struct volume_file *f)
 {
-	return (struct export_file *)f;
+	return (struct nfs_pack *)f;
 }
 
 static const char *
-folder_name(uint32_t number, char *out)
+name_of(uint32_t number, bool poisoned, char *out)
 {
-	snprintf(out, NAME_LEN, "%04" PRIx32, number / PER_FOLDER);
-	return out;
-}
+	const struct volume_name name = { number, poisoned };
 
-static const char *
-file_name(uint32_t number, bool poisoned, char *out)
-{
-	snprintf(out, NAME_LEN, "%08" PRIx32 ".%s", number,
-	    poisoned ? "poisoned" : "pack");
-	return out;
+	return volume_file_name(&name, out);
 }
 
 /* What the volume's callers know. */
@@ -95,53 +98,87 @@ known(const char *what, uint32_t number, int rc)
 
 /* The folder of that pack; with ${make} it is made.  ERR_NOENT. */
 static int
-find_folder(struct export *x, uint32_t number, bool make, struct nfs3_fh *out)
+find_folder(
+    struct nfs_volume *x, uint32_t number, bool make, struct nfs3_fh *out)
 {
-	uint32_t n = number / PER_FOLDER;
-	struct folder *f = &x->folder[n % FOLDERS_KEPT];
-	char name[NAME_LEN];
+	char name[VOLUME_FOLDER_LEN];
+	struct folder *f;
 	int rc;
 
+	volume_folder(number, name);
+	f = &x->folder[strtoul(name, NULL, 16) % FOLDERS_KEPT];
 	pthread_mutex_lock(&x->mu);
-	rc = f->number == n + 1 ? 0 : ERR_NOENT;
+	rc = strcmp(f->name, name) == 0 ? 0 : ERR_NOENT;
 	if (rc == 0)
 		*out = f->fh;
 	pthread_mutex_unlock(&x->mu);
 	if (rc == 0)
 		return 0;
-	folder_name(number, name);
 	rc = nfs3_lookup(x->n, nfs3_root(x->n), name, out, NULL);
 	if (rc == ERR_NOENT && make)
 		rc = nfs3_mkdir(x->n, nfs3_root(x->n), name, 0700, out);
 	if (rc != 0)
 		return rc;
 	pthread_mutex_lock(&x->mu);
-	f->number = n + 1;
+	memcpy(f->name, name, sizeof(f->name));
 	f->fh = *out;
 	pthread_mutex_unlock(&x->mu);
 	return 0;
 }
 
-static struct volume_file *
-file_new(
-    struct export *x, uint32_t number, const struct nfs3_fh *fh, uint64_t size)
+/* One more user of that pack; NULL: nobody has it open.  Locked. */
+static struct pack *
+pack_use(struct nfs_volume *x, uint32_t number)
 {
-	struct export_file *f = xcalloc(1, sizeof(*f));
+	struct pack *p = x->open[number % OPEN_BUCKETS];
 
-	f->f.ops = &export_file_ops;
+	while (p != NULL && p->number != number)
+		p = p->next;
+	if (p != NULL)
+		p->refs++;
+	return p;
+}
+
+static struct volume_file *
+file_new(struct nfs_volume *x, struct pack *p)
+{
+	struct nfs_pack *f = xcalloc(1, sizeof(*f));
+
+	f->f.ops = &vol_file_ops;
 	f->x = x;
-	f->number = number;
-	f->file = nfs3_file_new(x->n, fh, size, true);
-	f->reserved = f->end = size;
+	f->p = p;
 	return &f->f;
 }
 
-static int
-export_create(struct volume *v, uint32_t number, struct volume_file **out)
+/* Two may have looked it up at once: the first one's is used by both. */
+static struct volume_file *
+file_add(struct nfs_volume *x, uint32_t number, struct nfs3_file *file)
 {
-	struct export *x = export_of(v);
+	struct pack **bucket = &x->open[number % OPEN_BUCKETS], *p;
+
+	pthread_mutex_lock(&x->mu);
+	p = pack_use(x, number);
+	if (p == NULL) {
+		p = xcalloc(1, sizeof(*p));
+		p->number = number;
+		p->refs = 1;
+		p->file = file;
+		p->reserved = p->end = nfs3_file_size(file);
+		p->next = *bucket;
+		*bucket = p;
+		file = NULL;
+	}
+	pthread_mutex_unlock(&x->mu);
+	nfs3_file_free(file);
+	return file_new(x, p);
+}
+
+static int
+vol_create(struct volume *v, uint32_t number, struct volume_file **out)
+{
+	struct nfs_volume *x = vol_of(v);
 	struct nfs3_fh folder, fh;
-	char name[NAME_LEN];
+	char name[VOLUME_FILE_LEN];
 	int rc;
 
 	rc = lease_check(x->lease);
@@ -150,17 +187,17 @@ export_create(struct volume *v, uint32_t number, struct volume_file **out)
 	/* A number is used once, also if its pack was poisoned. */
 	if (rc == 0 &&
 	    nfs3_lookup(
-		x->n, &folder, file_name(number, true, name), &fh, NULL) == 0)
+		x->n, &folder, name_of(number, true, name), &fh, NULL) == 0)
 		return ERR_EXIST;
 	if (rc == 0)
 		rc = fault_fails(FAULT_PACK_CREATE)
 		    ? log_sys("pack %" PRIx32 ": create", number)
-		    : nfs3_create(x->n, &folder, file_name(number, false, name),
+		    : nfs3_create(x->n, &folder, name_of(number, false, name),
 			  0600, &fh);
 	if (rc != 0)
 		return known("create", number, rc);
 	fault_pass(FAULT_PACK_CREATED);
-	*out = file_new(x, number, &fh, 0);
+	*out = file_add(x, number, nfs3_file_new(x->n, &fh, 0, true));
 	return 0;
 }
 
@@ -170,63 +207,61 @@ export_create(struct volume *v, uint32_t number, struct volume_file **out)
  * take back what we have built on.
  */
 static int
-export_open(
+vol_open(
     struct volume *v, uint32_t number, bool writing, struct volume_file **out)
 {
-	struct export *x = export_of(v);
-	struct nfs3_attr attr;
+	struct nfs_volume *x = vol_of(v);
 	struct nfs3_fh folder, fh;
-	char name[NAME_LEN];
+	struct nfs3_attr attr;
+	struct nfs3_file *file;
+	char name[VOLUME_FILE_LEN];
+	struct pack *p;
 	int rc;
 
+	(void)writing;
+	pthread_mutex_lock(&x->mu);
+	p = pack_use(x, number);
+	pthread_mutex_unlock(&x->mu);
+	if (p != NULL) {
+		*out = file_new(x, p);
+		return 0;
+	}
 	rc = find_folder(x, number, false, &folder);
-	if (rc == 0)
-		rc = nfs3_lookup(
-		    x->n, &folder, file_name(number, false, name), &fh, &attr);
-	if (rc == ERR_NOENT)
-		rc = nfs3_lookup(
-		    x->n, &folder, file_name(number, true, name), &fh, &attr);
 	if (rc != 0)
 		return known("open", number, rc);
-	(void)writing;
-	*out = file_new(x, number, &fh, attr.size);
-	rc = nfs3_file_sync(file_of(*out)->file);
+	rc = nfs3_lookup(
+	    x->n, &folder, name_of(number, false, name), &fh, &attr);
+	if (rc == ERR_NOENT)
+		rc = nfs3_lookup(
+		    x->n, &folder, name_of(number, true, name), &fh, &attr);
+	if (rc != 0)
+		return known("open", number, rc);
+	file = nfs3_file_new(x->n, &fh, attr.size, true);
+	rc = nfs3_file_sync(file);
 	if (rc != 0) {
-		volume_file_close(*out);
+		nfs3_file_free(file);
 		return known("open", number, rc);
 	}
+	*out = file_add(x, number, file);
 	return 0;
 }
 
 struct visiting {
-	struct export *x;
-	char folder[NFS3_NAME_MAX + 1];
+	struct nfs_volume *x;
+	char folder[VOLUME_FOLDER_LEN];
 	int (*visit)(void *arg, const struct volume_name *name);
 	void *arg;
 };
-
-/* What a name begins with; that all of it is right is tested by printing. */
-static uint32_t
-leading_hex(const char *s)
-{
-	size_t n = strspn(s, "0123456789abcdef");
-
-	return n <= 8 ? (uint32_t)strtoul(s, NULL, 16) : 0;
-}
 
 static int
 visit_file(void *arg, const char *s)
 {
 	struct visiting *w = arg;
-	struct volume_name name = { .number = leading_hex(s),
-		.poisoned = strstr(s, ".poisoned") != NULL };
-	char expect[NAME_LEN], folder[NAME_LEN];
+	struct volume_name name;
 
 	if (*s == '.')
 		return 0;
-	if (name.number != 0 &&
-	    strcmp(file_name(name.number, name.poisoned, expect), s) == 0 &&
-	    strcmp(folder_name(name.number, folder), w->folder) == 0)
+	if (volume_file_parse(w->folder, s, &name))
 		return w->visit(w->arg, &name);
 	log_info("packs/%.40s/%.40s: not a pack, ignored", w->folder, s);
 	return 0;
@@ -238,14 +273,11 @@ visit_folder(void *arg, const char *s)
 	struct visiting *w = arg;
 	struct nfs3_attr attr;
 	struct nfs3_fh fh;
-	char expect[NAME_LEN];
-	uint32_t n = leading_hex(s);
 	int rc;
 
 	if (*s == '.' || strcmp(s, LEASE_FILE) == 0)
 		return 0;
-	if (n > UINT32_MAX / PER_FOLDER ||
-	    strcmp(folder_name(n * PER_FOLDER, expect), s) != 0) {
+	if (!volume_folder_ok(s)) {
 		log_info("packs/%.40s: not a folder of packs, ignored", s);
 		return 0;
 	}
@@ -257,52 +289,54 @@ visit_folder(void *arg, const char *s)
 }
 
 static int
-export_each(struct volume *v,
+vol_each(struct volume *v,
     int (*visit)(void *arg, const struct volume_name *name), void *arg)
 {
-	struct export *x = export_of(v);
+	struct nfs_volume *x = vol_of(v);
 	struct visiting w = { .x = x, .visit = visit, .arg = arg };
 
 	return nfs3_list(x->n, nfs3_root(x->n), visit_folder, &w);
 }
 
 static int
-export_remove(struct volume *v, uint32_t number)
+vol_remove(struct volume *v, uint32_t number)
 {
-	struct export *x = export_of(v);
+	struct nfs_volume *x = vol_of(v);
+	char name[VOLUME_FILE_LEN];
 	struct nfs3_fh folder;
-	char name[NAME_LEN];
 	int rc;
 
 	rc = lease_check(x->lease);
 	if (rc == 0)
 		rc = find_folder(x, number, false, &folder);
-	if (rc == 0 && fault_fails(FAULT_PACK_UNLINK))
+	if (rc != 0)
+		return known("remove", number, rc);
+	if (fault_fails(FAULT_PACK_UNLINK))
 		return log_sys("pack %" PRIx32 ": remove", number);
-	if (rc == 0)
-		rc = nfs3_remove(x->n, &folder, file_name(number, false, name));
+	rc = nfs3_remove(x->n, &folder, name_of(number, false, name));
 	if (rc == ERR_NOENT)
-		rc = nfs3_remove(x->n, &folder, file_name(number, true, name));
+		rc = nfs3_remove(x->n, &folder, name_of(number, true, name));
 	if (rc == 0)
 		fault_pass(FAULT_PACK_UNLINKED);
 	return known("remove", number, rc);
 }
 
 static int
-export_poison(struct volume *v, uint32_t number)
+vol_poison(struct volume *v, uint32_t number)
 {
-	struct export *x = export_of(v);
-	char from[NAME_LEN], to[NAME_LEN];
+	struct nfs_volume *x = vol_of(v);
+	char from[VOLUME_FILE_LEN], to[VOLUME_FILE_LEN];
 	struct nfs3_fh folder, fh;
 	int rc;
 
-	file_name(number, false, from);
-	file_name(number, true, to);
+	name_of(number, false, from);
+	name_of(number, true, to);
 	rc = find_folder(x, number, false, &folder);
-	if (rc == 0 && fault_fails(FAULT_PACK_POISON))
+	if (rc != 0)
+		return known("rename", number, rc);
+	if (fault_fails(FAULT_PACK_POISON))
 		return log_sys("pack %" PRIx32 ": rename", number);
-	if (rc == 0)
-		rc = nfs3_rename(x->n, &folder, from, &folder, to);
+	rc = nfs3_rename(x->n, &folder, from, &folder, to);
 	if (rc == ERR_NOENT)
 		rc = nfs3_lookup(x->n, &folder, to, &fh, NULL);
 	if (rc == 0)
@@ -312,7 +346,8 @@ export_poison(struct volume *v, uint32_t number)
 
 /* As of a moment ago: this is asked for often. */
 static int
-space(struct export *x, uint64_t *avail, uint64_t *total, uint64_t *promised)
+space(
+    struct nfs_volume *x, uint64_t *avail, uint64_t *total, uint64_t *promised)
 {
 	uint64_t now = now_ms(), a, t;
 	bool old;
@@ -340,10 +375,10 @@ space(struct export *x, uint64_t *avail, uint64_t *total, uint64_t *promised)
 }
 
 static int
-export_space(struct volume *v, uint64_t *avail, uint64_t *total)
+vol_space(struct volume *v, uint64_t *avail, uint64_t *total)
 {
 	uint64_t promised;
-	int rc = space(export_of(v), avail, total, &promised);
+	int rc = space(vol_of(v), avail, total, &promised);
 
 	if (rc == 0)
 		*avail -= promised < *avail ? promised : *avail;
@@ -351,9 +386,9 @@ export_space(struct volume *v, uint64_t *avail, uint64_t *total)
 }
 
 static void
-export_close(struct volume *v)
+vol_close(struct volume *v)
 {
-	struct export *x = export_of(v);
+	struct nfs_volume *x = vol_of(v);
 
 	lease_end(x->lease);
 	nfs3_close(x->n);
@@ -365,9 +400,10 @@ export_close(struct volume *v)
 static int
 file_reserve(struct volume_file *vf, uint64_t upto)
 {
-	struct export_file *f = file_of(vf);
+	struct nfs_pack *f = file_of(vf);
+	struct pack *p = f->p;
 	uint64_t avail, total, promised;
-	struct export *x = f->x;
+	struct nfs_volume *x = f->x;
 	int rc;
 
 	if (fault_fails(FAULT_PACK_RESERVE))
@@ -376,14 +412,14 @@ file_reserve(struct volume_file *vf, uint64_t upto)
 	if (rc != 0)
 		return rc;
 	pthread_mutex_lock(&x->mu);
-	if (upto > f->reserved) {
-		uint64_t more = upto - f->reserved;
+	if (upto > p->reserved) {
+		uint64_t more = upto - p->reserved;
 
 		if (avail < promised || avail - promised < more) {
 			rc = ERR_NOSPC;
 		} else {
 			x->promised += more;
-			f->reserved = upto;
+			p->reserved = upto;
 		}
 	}
 	pthread_mutex_unlock(&x->mu);
@@ -392,18 +428,19 @@ file_reserve(struct volume_file *vf, uint64_t upto)
 
 /* That much of what was promised is taken, or given back.  Locked. */
 static void
-keep_promise(struct export_file *f, uint64_t from, uint64_t upto)
+keep_promise(struct nfs_volume *x, struct pack *p, uint64_t from, uint64_t upto)
 {
-	if (upto > f->reserved)
-		upto = f->reserved;
+	if (upto > p->reserved)
+		upto = p->reserved;
 	if (upto > from)
-		f->x->promised -= upto - from;
+		x->promised -= upto - from;
 }
 
 static int
 file_write(struct volume_file *vf, struct iovec *iov, int n, uint64_t off)
 {
-	struct export_file *f = file_of(vf);
+	struct nfs_pack *f = file_of(vf);
+	struct pack *p = f->p;
 	uint64_t end = off;
 	int rc;
 
@@ -413,15 +450,15 @@ file_write(struct volume_file *vf, struct iovec *iov, int n, uint64_t off)
 	if (rc == 0 && fault_write(FAULT_PACK_WRITE, end - off) != end - off)
 		rc = ERR_NOSPC;
 	if (rc == 0)
-		rc = nfs3_file_write(f->file, iov, n, off);
+		rc = nfs3_file_write(p->file, iov, n, off);
 	if (rc != 0)
-		return known("write", f->number, rc);
+		return known("write", p->number, rc);
 	pthread_mutex_lock(&f->x->mu);
-	if (end > f->end) {
-		keep_promise(f, f->end, end);
-		f->end = end;
-		if (f->end > f->reserved)
-			f->reserved = f->end;
+	if (end > p->end) {
+		keep_promise(f->x, p, p->end, end);
+		p->end = end;
+		if (p->end > p->reserved)
+			p->reserved = p->end;
 	}
 	pthread_mutex_unlock(&f->x->mu);
 	fault_pass(FAULT_PACK_WRITTEN);
@@ -433,66 +470,61 @@ file_flush(struct volume_file *vf, uint64_t off, uint64_t len)
 {
 	(void)off;
 	(void)len;
-	nfs3_file_flush(file_of(vf)->file);
+	nfs3_file_flush(file_of(vf)->p->file);
 	return 0;
 }
 
 static int
 file_sync(struct volume_file *vf)
 {
-	struct export_file *f = file_of(vf);
+	struct nfs_pack *f = file_of(vf);
+	struct pack *p = f->p;
 	int rc = fault_fails(FAULT_PACK_SYNC)
-	    ? log_sys("pack %" PRIx32 ": sync", f->number)
-	    : nfs3_file_sync(f->file);
+	    ? log_sys("pack %" PRIx32 ": sync", p->number)
+	    : nfs3_file_sync(p->file);
 
 	if (rc == 0)
 		fault_pass(FAULT_PACK_SYNCED);
-	return known("sync", f->number, rc);
+	return known("sync", p->number, rc);
 }
 
 static int
 file_read_at(
     struct volume_file *vf, struct iovec *iov, int n, uint64_t off, size_t *got)
 {
-	struct export_file *f = file_of(vf);
+	struct nfs_pack *f = file_of(vf);
+	struct pack *p = f->p;
 	int rc = fault_fails(FAULT_PACK_READ) ? ERR_CORRUPT : 0;
 
-	*got = 0;
-	for (int i = 0; rc == 0 && i < n; i++) {
-		size_t len;
-
-		rc = nfs3_file_read(
-		    f->file, iov[i].iov_base, iov[i].iov_len, off + *got, &len);
-		*got += rc == 0 ? len : 0;
-		if (rc == 0 && len < iov[i].iov_len)
-			break;
-	}
-	return rc == ERR_CORRUPT ? rc : known("read", f->number, rc);
+	if (rc == 0)
+		rc = nfs3_file_readv(p->file, iov, n, off, got);
+	return rc == ERR_CORRUPT ? rc : known("read", p->number, rc);
 }
 
 static int
 file_size(struct volume_file *vf, uint64_t *size)
 {
-	*size = nfs3_file_size(file_of(vf)->file);
+	*size = nfs3_file_size(file_of(vf)->p->file);
 	return 0;
 }
 
 static int
 file_cut(struct volume_file *vf, uint64_t size)
 {
-	struct export_file *f = file_of(vf);
+	struct nfs_pack *f = file_of(vf);
+	struct pack *p = f->p;
 	int rc;
 
 	rc = lease_check(f->x->lease);
 	if (rc == 0)
 		rc = fault_fails(FAULT_PACK_CUT)
-		    ? log_sys("pack %" PRIx32 ": cut", f->number)
-		    : nfs3_file_cut(f->file, size);
+		    ? log_sys("pack %" PRIx32 ": cut", p->number)
+		    : nfs3_file_cut(p->file, size);
 	if (rc != 0)
-		return known("cut", f->number, rc);
+		return known("cut", p->number, rc);
 	pthread_mutex_lock(&f->x->mu);
-	keep_promise(f, f->end, f->reserved);
-	f->end = f->reserved = size;
+	keep_promise(f->x, p, p->end, p->reserved);
+	p->end = p->reserved = size;
 	pthread_mutex_unlock(&f->x->mu);
 	return 0;
 }
@@ -500,26 +532,38 @@ file_cut(struct volume_file *vf, uint64_t size)
 static void
 file_close(struct volume_file *vf)
 {
-	struct export_file *f = file_of(vf);
+	struct nfs_pack *f = file_of(vf);
+	struct pack *p = f->p, **at;
+	struct nfs_volume *x = f->x;
 
-	pthread_mutex_lock(&f->x->mu);
-	keep_promise(f, f->end, f->reserved);
-	pthread_mutex_unlock(&f->x->mu);
-	nfs3_file_free(f->file);
+	pthread_mutex_lock(&x->mu);
+	if (--p->refs == 0) {
+		keep_promise(x, p, p->end, p->reserved);
+		at = &x->open[p->number % OPEN_BUCKETS];
+		while (*at != p)
+			at = &(*at)->next;
+		*at = p->next;
+	} else {
+		p = NULL;
+	}
+	pthread_mutex_unlock(&x->mu);
+	if (p != NULL)
+		nfs3_file_free(p->file);
+	free(p);
 	free(f);
 }
 
-static const struct volume_ops export_ops = {
-	.create = export_create,
-	.open = export_open,
-	.each = export_each,
-	.remove = export_remove,
-	.poison = export_poison,
-	.space = export_space,
-	.close = export_close,
+static const struct volume_ops vol_ops = {
+	.create = vol_create,
+	.open = vol_open,
+	.each = vol_each,
+	.remove = vol_remove,
+	.poison = vol_poison,
+	.space = vol_space,
+	.close = vol_close,
 };
 
-static const struct volume_file_ops export_file_ops = {
+static const struct volume_file_ops vol_file_ops = {
 	.reserve = file_reserve,
 	.write = file_write,
 	.flush = file_flush,
@@ -536,11 +580,11 @@ volume_nfs_open(const char *url, int dirfd, const struct volume_nfs_options *o,
 {
 	struct nfs3_options no = { .patience_ms = o->patience_ms,
 		.make = o->make };
-	struct export *x = xcalloc(1, sizeof(*x));
+	struct nfs_volume *x = xcalloc(1, sizeof(*x));
 	struct nfs3_url u;
 	int rc;
 
-	x->v.ops = &export_ops;
+	x->v.ops = &vol_ops;
 	pthread_mutex_init(&x->mu, NULL);
 	rc = nfs3_url_parse(url, &u, e);
 	if (rc == 0)

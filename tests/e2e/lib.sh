@@ -10,6 +10,7 @@
 #             random; it is printed)
 #   KEEP=1    leave the folder where it is
 #   LONG=1    the longer form of tests that have one
+#   PACKS=nfs the packs of repositories on an NFS server of the test's own
 set -u -o pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -49,6 +50,7 @@ lib_cleanup() {
 	for it in "${loops[@]}"; do
 		losetup -d "$it"
 	done
+	[ ! -d "$dir/nfs" ] || "$top/tests/nfs/server.sh" end "$dir/nfs"
 	if [ -n "${KEEP:-}" ]; then
 		echo "kept: $dir" >&2
 	else
@@ -110,12 +112,37 @@ bounded() { timeout -k 5 $((300 * slower)) "$@"; }
 
 console() { bounded "$BIN/backstay" -r "$repo" "$@"; }
 
+# start_nfs: an NFS server that exports ${dir}/nfs/export as ${nfs_url}; its
+# ports are this process's.
+nfs_url=
+start_nfs() {
+	need ganesha.nfsd rpcbind
+	nfs_port=${nfs_port:-$((36000 + $$ % 5000 * 4))}
+	nfs_url=$("$top/tests/nfs/server.sh" start "$dir/nfs" "$nfs_port") ||
+		fail "the NFS server has not started"
+}
+# stop_nfs, kill_nfs: in peace; as a crash.
+stop_nfs() { "$top/tests/nfs/server.sh" stop "$dir/nfs"; }
+kill_nfs() { SIG=KILL "$top/tests/nfs/server.sh" stop "$dir/nfs"; }
+
+# nfs_name PATH: its URL.
+nfs_name() { echo "${nfs_url%%\?*}/$1?${nfs_url#*\?}"; }
+
 # make_repo FOLDER [INIT-OPTION...]: it is ${repo} from here on.
 make_repo() {
+	local folder
+
 	repo=$1
 	shift
+	if [ "${PACKS:-}" = nfs ]; then
+		[ -n "$nfs_url" ] || start_nfs
+		folder=packs-${repo//\//_}
+		set -- --packs "$(nfs_name "$folder")" "$@"
+	fi
 	bounded "$BIN/backstay" init "$repo" "$@" >"$dir/init.out" 2>&1 ||
 		fail "init: $(cat "$dir/init.out")"
+	# For tests that look at packs, or harm them.
+	[ "${PACKS:-}" != nfs ] || ln -s "$dir/nfs/export/$folder" "$repo/packs"
 }
 
 ready_or_gone() {

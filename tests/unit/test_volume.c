@@ -14,8 +14,9 @@
 #include <cmocka.h>
 
 #include "repo/store/volume.h"
+#include "tests/unit/nfs_room.h"
 
-static char path[64];
+static char path[96];
 static int dirfd_;
 static struct volume *v;
 
@@ -36,6 +37,45 @@ setup(void **state)
 		volume_dir_open(dirfd_, &v, &e) == 0
 	    ? 0
 	    : -1;
+}
+
+static struct nfs_room room;
+
+static int
+setup_server(void **state)
+{
+	(void)state;
+	nfs_room_open(&room);
+	return 0;
+}
+
+static int
+teardown_server(void **state)
+{
+	(void)state;
+	nfs_room_close(&room);
+	return 0;
+}
+
+/* The same on an export, whose folders are seen from here, too. */
+static int
+setup_nfs(void **state)
+{
+	struct volume_nfs_options o = { .patience_ms = 20000, .make = true };
+	struct err e = { 0 };
+	char *query, url[256];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/export/XXXXXX", room.dir);
+	if (mkdtemp(path) == NULL)
+		return -1;
+	dirfd_ = open(path, O_RDONLY | O_DIRECTORY);
+	query = strchr(room.url, '?');
+	snprintf(url, sizeof(url), "%.*s%s/packs%s", (int)(query - room.url),
+	    room.url, strrchr(path, '/'), query);
+	if (volume_nfs_open(url, dirfd_, &o, &v, &e) != 0)
+		fail_msg("%s", e.text);
+	return 0;
 }
 
 static int
@@ -244,22 +284,60 @@ a_full_volume_refuses_to_reserve_and_changes_nothing(void **state)
 	assert_int_equal(volume_dir_open(dirfd_, &v, &e), 0);
 }
 
+/* A copy of the repository's folder, with a daemon of its own. */
+static void
+packs_that_another_daemon_has_are_refused(void **state)
+{
+	struct volume_nfs_options o = { .patience_ms = 20000 };
+	char other[128], name[160], url[256], *query = strchr(room.url, '?');
+	struct volume_file *f;
+	struct volume *w;
+	struct err e = { 0 };
+	int fd;
+
+	(void)state;
+	snprintf(url, sizeof(url), "%.*s%s/packs%s", (int)(query - room.url),
+	    room.url, strrchr(path, '/'), query);
+	snprintf(other, sizeof(other), "%s/copy", path);
+	assert_int_equal(mkdir(other, 0700), 0);
+	fd = open(other, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(volume_nfs_open(url, fd, &o, &w, &e), ERR_BUSY);
+	assert_non_null(strstr(e.text, "in use by a daemon on"));
+	/* The first one is none the worse for it. */
+	assert_int_equal(volume_create(v, 1, &f), 0);
+	write_at(f, "abc", 0);
+	assert_int_equal(volume_sync(f), 0);
+	volume_file_close(f);
+	/* Given back, it is free at once. */
+	volume_close(v);
+	assert_int_equal(volume_nfs_open(url, fd, &o, &w, &e), 0);
+	volume_close(w);
+	close(fd);
+	snprintf(name, sizeof(name), "%s/lease", other);
+	assert_int_equal(remove(name), 0);
+	assert_int_equal(remove(other), 0);
+	assert_int_equal(volume_nfs_open(url, dirfd_, &o, &v, &e), 0);
+}
+
 int
 main(void)
 {
+#define LOCAL(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define NFS(test) cmocka_unit_test_setup_teardown(test, setup_nfs, teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(
-		    a_pack_is_created_written_read_and_cut, setup, teardown),
-		cmocka_unit_test_setup_teardown(
-		    a_poisoned_pack_is_read_and_its_number_not_used_again,
-		    setup, teardown),
-		cmocka_unit_test_setup_teardown(
-		    each_tells_packs_and_ignores_what_is_foreign, setup,
-		    teardown),
-		cmocka_unit_test_setup_teardown(
-		    a_full_volume_refuses_to_reserve_and_changes_nothing, setup,
-		    teardown),
+		LOCAL(a_pack_is_created_written_read_and_cut),
+		LOCAL(a_poisoned_pack_is_read_and_its_number_not_used_again),
+		LOCAL(each_tells_packs_and_ignores_what_is_foreign),
+		LOCAL(a_full_volume_refuses_to_reserve_and_changes_nothing),
 	};
+	const struct CMUnitTest nfs[] = {
+		NFS(a_pack_is_created_written_read_and_cut),
+		NFS(a_poisoned_pack_is_read_and_its_number_not_used_again),
+		NFS(each_tells_packs_and_ignores_what_is_foreign),
+		NFS(packs_that_another_daemon_has_are_refused),
+	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return failed +
+	    cmocka_run_group_tests(nfs, setup_server, teardown_server);
 }
