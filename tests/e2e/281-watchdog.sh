@@ -67,7 +67,7 @@ ok "a reload is told from its begin to its end"
 # In the middle of a backup the disk answers nothing any more, for several times
 # as long as the watchdog waits.
 put_noise "$dir/disk" 0 $((8 << 20)) other
-stored() { du -s --apparent-size -B 1 "$repo/packs" | cut -f1; }
+stored() { du -s --apparent-size -B 1 "$repo/packs/" | cut -f1; }
 was=$(stored)
 agent_start kvm01 "$dir/out" backup -q web1 --disk "vda=$dir/disk" --bwlimit 2M
 grows() { [ "$(stored)" -gt $((was + (1 << 20))) ]; }

@@ -221,7 +221,7 @@ ok "keys with a fault, and a repository of a newer format"
 # --- damage: a bit of a chunk flips
 
 start_daemon
-pack=$(find "$repo/packs" -name '*.pack' -size +1024k | sort | head -n 1)
+pack=$(find "$repo/packs/" -name '*.pack' -size +1024k | sort | head -n 1)
 [ -n "$pack" ] || fail "no pack of data"
 "$PYTHON" - "$pack" <<'PY'
 import os, sys

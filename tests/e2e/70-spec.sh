@@ -118,7 +118,7 @@ daemon=
 compare "after the daemon ended"
 
 # The readers can say no: 4 KiB, so that not only a record's header is hit.
-pack=$(find "$repo/packs" -name '*.pack' -size +64k | sort | head -n 1)
+pack=$(find "$repo/packs/" -name '*.pack' -size +64k | sort | head -n 1)
 "$python" - "$pack" <<'PY'
 import os, sys
 with open(sys.argv[1], 'r+b') as f:

@@ -323,7 +323,13 @@ expect_fail 1 "held" console gc --wait=5
 [ "$(status "['stored']")" -gt $((20 << 20)) ] || fail "held, and yet done"
 # A copy of the packs alone is a repository, once the index is made anew.
 mkdir "$dir/copy"
-cp -a "$repo/backstay.json" "$repo/packs" "$repo/keys" "$dir/copy/"
+cp -aL "$repo/backstay.json" "$repo/packs" "$repo/keys" "$dir/copy/"
+# Wherever they were: in the copy they are where packs are by default.
+"$PYTHON" -c 'import json, sys
+j = json.load(open(sys.argv[1]))
+j.pop("packs", None)
+j["features"] = []
+json.dump(j, open(sys.argv[1], "w"))' "$dir/copy/backstay.json"
 console hold --release >"$dir/hold.out" || fail "release"
 gc
 [ "$(status "['stored']")" -lt $((256 << 10)) ] || fail "still held"
