@@ -129,7 +129,8 @@ int nfs3_truncate(struct nfs3 *n, const struct nfs3_fh *fh, uint64_t size);
 int nfs3_list(struct nfs3 *n, const struct nfs3_fh *dir,
     int (*visit)(void *arg, const char *name), void *arg);
 
-/** nfs3_space: bytes that this user may still write, and in all. */
+/** nfs3_space: bytes that this user may still write, beside what is on its way
+ * already, and in all. */
 int nfs3_space(struct nfs3 *n, uint64_t *avail, uint64_t *total);
 
 #endif

@@ -346,9 +346,14 @@ nfs3_space(struct nfs3 *n, uint64_t *avail, uint64_t *total)
 		.take = take_fsstat,
 		.out = avail,
 		.out2 = total };
+	uint64_t unsent = atomic_load(&n->unsent);
 	int rc = call(n, &c, send_fsstat, nfs3_deadline(n));
 
-	return rc != 0 ? rc : nfs3_rc(n, "statfs", c.st);
+	if (rc == 0)
+		rc = nfs3_rc(n, "statfs", c.st);
+	if (rc == 0)
+		*avail -= unsent < *avail ? unsent : *avail;
+	return rc;
 }
 
 static void

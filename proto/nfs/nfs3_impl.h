@@ -14,6 +14,9 @@ struct nfs3 {
 	unsigned nconns;
 	struct nfs3_conn conn[NFS3_CONNS];
 
+	_Atomic uint64_t unsent; /* bytes of pieces that the server may not
+				    have yet */
+
 	/* What files keep until it is on disk. */
 	pthread_mutex_t mu;
 	pthread_cond_t room;

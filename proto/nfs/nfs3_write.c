@@ -77,6 +77,7 @@ piece_done(struct nfs3_op *op, const void *answer)
 	f->flying--;
 	p->state = PIECE_WRITTEN;
 	f->written += p->len;
+	atomic_fetch_sub(&f->n->unsent, p->len);
 	if (res == NULL) {
 		file_fails(f, ERR_TIMEOUT);
 		piece_free(p);
@@ -128,6 +129,7 @@ piece_send(struct piece *p)
 
 	p->state = PIECE_FLYING;
 	p->covered = false;
+	atomic_fetch_add(&f->n->unsent, p->len);
 	p->op.send = send_write;
 	p->op.done = piece_done;
 	p->op.deadline_ms = file_deadline(f);

@@ -298,6 +298,15 @@ vol_each(struct volume *v,
 	return nfs3_list(x->n, nfs3_root(x->n), visit_folder, &w);
 }
 
+/* Space came back: what the server said of it counts no more. */
+static void
+ask_again(struct nfs_volume *x)
+{
+	pthread_mutex_lock(&x->mu);
+	x->asked_ms = 0;
+	pthread_mutex_unlock(&x->mu);
+}
+
 static int
 vol_remove(struct volume *v, uint32_t number)
 {
@@ -316,6 +325,7 @@ vol_remove(struct volume *v, uint32_t number)
 	rc = nfs3_remove(x->n, &folder, name_of(number, false, name));
 	if (rc == ERR_NOENT)
 		rc = nfs3_remove(x->n, &folder, name_of(number, true, name));
+	ask_again(x);
 	if (rc == 0)
 		fault_pass(FAULT_PACK_UNLINKED);
 	return known("remove", number, rc);
@@ -426,14 +436,27 @@ file_reserve(struct volume_file *vf, uint64_t upto)
 	return rc;
 }
 
-/* That much of what was promised is taken, or given back.  Locked. */
+/* That much of what was promised is not needed any more.  Locked. */
 static void
-keep_promise(struct nfs_volume *x, struct pack *p, uint64_t from, uint64_t upto)
+end_promise(struct nfs_volume *x, struct pack *p, uint64_t from, uint64_t upto)
 {
 	if (upto > p->reserved)
 		upto = p->reserved;
 	if (upto > from)
 		x->promised -= upto - from;
+}
+
+/* It grew: what the server said of its space was before that.  Locked. */
+static void
+note_growth(struct nfs_volume *x, struct pack *p, uint64_t end)
+{
+	uint64_t more = end - p->end;
+
+	end_promise(x, p, p->end, end);
+	x->avail -= more < x->avail ? more : x->avail;
+	p->end = end;
+	if (p->reserved < end)
+		p->reserved = end;
 }
 
 static int
@@ -454,12 +477,8 @@ file_write(struct volume_file *vf, struct iovec *iov, int n, uint64_t off)
 	if (rc != 0)
 		return known("write", p->number, rc);
 	pthread_mutex_lock(&f->x->mu);
-	if (end > p->end) {
-		keep_promise(f->x, p, p->end, end);
-		p->end = end;
-		if (p->end > p->reserved)
-			p->reserved = p->end;
-	}
+	if (end > p->end)
+		note_growth(f->x, p, end);
 	pthread_mutex_unlock(&f->x->mu);
 	fault_pass(FAULT_PACK_WRITTEN);
 	return 0;
@@ -523,8 +542,9 @@ file_cut(struct volume_file *vf, uint64_t size)
 	if (rc != 0)
 		return known("cut", p->number, rc);
 	pthread_mutex_lock(&f->x->mu);
-	keep_promise(f->x, p, p->end, p->reserved);
+	end_promise(f->x, p, p->end, p->reserved);
 	p->end = p->reserved = size;
+	f->x->asked_ms = 0;
 	pthread_mutex_unlock(&f->x->mu);
 	return 0;
 }
@@ -538,7 +558,7 @@ file_close(struct volume_file *vf)
 
 	pthread_mutex_lock(&x->mu);
 	if (--p->refs == 0) {
-		keep_promise(x, p, p->end, p->reserved);
+		end_promise(x, p, p->end, p->reserved);
 		at = &x->open[p->number % OPEN_BUCKETS];
 		while (*at != p)
 			at = &(*at)->next;

@@ -18,19 +18,23 @@ SEED=${SEED:-$(date +%s)}
 RANDOM=$SEED
 echo "# seed $SEED, $rounds rounds"
 
+# What is full is where the packs are.
 mkdir "$dir/nas"
+room=$dir/nas
+[ "${PACKS:-}" != nfs ] || room=$dir/nfs/export
+mkdir -p "$room"
 truncate -s ${mib}M "$dir/nas.img"
 mkfs.ext4 -q -F -m 0 "$dir/nas.img" || fail "mkfs.ext4"
-if mount -o loop "$dir/nas.img" "$dir/nas" 2>/dev/null; then
-	rmdir "$dir/nas/lost+found"
+if mount -o loop "$dir/nas.img" "$room" 2>/dev/null; then
+	rmdir "$room/lost+found"
 	echo "# ext4 of $mib MiB"
 else
-	mount -t tmpfs -o size=${mib}m tmpfs "$dir/nas" || fail "mount"
+	mount -t tmpfs -o size=${mib}m tmpfs "$room" || fail "mount"
 	echo "# no loop devices here: a tmpfs of $mib MiB"
 fi
-mounts+=("$dir/nas")
+mounts+=("$room")
 
-free_mib() { df --output=avail -B1M "$dir/nas" | tail -n 1 | tr -d ' '; }
+free_mib() { df --output=avail -B1M "$room" | tail -n 1 | tr -d ' '; }
 
 # state: of what the daemon says, into status.json.
 state() { console status --json >"$dir/status.json" || fail "status"; }
@@ -193,7 +197,7 @@ backup kvm01 mixed --disk "vda=$dir/mixed"
 console delete mixed@-1 >"$dir/delete.out" 2>&1 || fail "delete"
 console gc --wait >"$dir/gc.out" 2>&1 || fail "gc"
 before=$(stored)
-fallocate -l $(($(free_mib) - mib / 12))M "$dir/nas/other" || fail "fallocate"
+fallocate -l $(($(free_mib) - mib / 12))M "$room/other" || fail "fallocate"
 console gc --wait >"$dir/gc.out" 2>&1 || fail "gc: $(cat "$dir/gc.out")"
 after=$(stored)
 echo "# $((before >> 20)) MiB stored, $((after >> 20)) when room is short"

@@ -44,13 +44,13 @@ lib_cleanup() {
 	for it in "${pids[@]}"; do
 		wait "$it" 2>/dev/null
 	done
+	[ -z "$nfs_url" ] || "$top/tests/nfs/server.sh" end "$dir/nfs"
 	for it in "${mounts[@]}"; do
 		umount "$it"
 	done
 	for it in "${loops[@]}"; do
 		losetup -d "$it"
 	done
-	[ ! -d "$dir/nfs" ] || "$top/tests/nfs/server.sh" end "$dir/nfs"
 	if [ -n "${KEEP:-}" ]; then
 		echo "kept: $dir" >&2
 	else
