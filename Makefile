@@ -40,8 +40,8 @@ Q := $(if $(V),,@)
 
 # What Debian 12 calls all that is needed; `make deps` installs what is missing.
 DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
-	zlib1g-dev libjansson-dev libinih-dev libncurses-dev libnbd-dev libvirt-dev libxml2-dev \
-	libsystemd-dev
+	zlib1g-dev libjansson-dev libinih-dev libncurses-dev libnbd-dev \
+	libvirt-dev libxml2-dev libsystemd-dev
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
 	zstd spin systemd tzdata tmux

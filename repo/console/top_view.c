@@ -132,7 +132,8 @@ ratio(const json_t *s, const char *of, const char *to, char out[WORDS_LEN])
 {
 	uint64_t x = answer_u64(s, of), y = answer_u64(s, to);
 
-	if (y == 0)
+	/* Less than 1: a backup that runs counts on one side alone. */
+	if (y == 0 || x < y)
 		return "-";
 	snprintf(out, WORDS_LEN, "%.1f", (double)x / (double)y);
 	return out;
