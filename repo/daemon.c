@@ -252,6 +252,8 @@ daemon_open(
 	d->srv.catalog = catalog_new();
 	d->srv.locks = locks_new();
 	d->srv.jobs = jobs_new(serve_let_go, &d->srv);
+	d->srv.pace = pace_new();
+	jobs_pace(d->srv.jobs, d->srv.pace);
 	d->srv.queue = agents_queue(&d->srv, (unsigned)s->jobs);
 	d->srv.events = events_new(dir);
 	jobs_tell(d->srv.jobs, d->srv.events);
@@ -296,6 +298,7 @@ daemon_close(struct daemon *d)
 	queue_free(d->srv.queue);
 	jobs_free(d->srv.jobs);
 	events_free(d->srv.events);
+	pace_free(d->srv.pace);
 	locks_free(d->srv.locks);
 	guard_close(d->srv.guard);
 	catalog_free(d->srv.catalog);

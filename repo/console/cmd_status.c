@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "proto/name.h"
 #include "repo/console/console.h"
@@ -47,6 +48,22 @@ print_retention(const json_t *r)
 		    answer_str(r, "doubt"));
 }
 
+/* Where nothing is held to a rate neither. */
+static void
+print_rates(const json_t *o)
+{
+	bool any = strcmp(answer_str(o, "bwlimit"), "0") != 0;
+	const json_t *it;
+	size_t i;
+
+	json_array_foreach(json_object_get(o, "keys"), i, it) any =
+	    any || strcmp(answer_str(it, "bwlimit"), "0") != 0;
+	json_array_foreach(json_object_get(o, "jobs"), i, it) any =
+	    any || strcmp(answer_str(it, "bwlimit"), "0") != 0;
+	if (any)
+		console_print_rates(o);
+}
+
 static void
 print(const json_t *a)
 {
@@ -77,6 +94,7 @@ print(const json_t *a)
 	    size_print(answer_u64(a, "chunk_size"), text));
 	printf("%-12s%12s\n\n", "shared by", answer_str(a, "dedup"));
 	console_print_reclaim(json_object_get(a, "reclaim"));
+	print_rates(json_object_get(a, "bwlimit"));
 	print_retention(json_object_get(a, "retention"));
 	damage_print(json_object_get(a, "damage"));
 }

@@ -210,6 +210,19 @@ static const struct command commands[] = {
 	    "  --for TIME    90s, 30m, 2h (default: 1h), at most 30d\n"
 	    "  --release     end it\n",
 	    cmd_hold },
+	{ "set", "[bwlimit RATE|settings] [--key NAME | --job N] [--json]",
+	    "change a rate while the daemon runs, or show all of them",
+	    "  RATE           bytes a second, such as 50M; 0: no limit; also by "
+	    "the\n"
+	    "                 hour: \"200M, Mon-Fri 08:00-18:00 50M\"\n"
+	    "  settings       what the settings say counts again\n"
+	    "  --key NAME     of the agents with that key, together\n"
+	    "  --job N        of that job\n"
+	    "\n"
+	    "Without --key and --job: of all agents together.  It lasts until "
+	    "the\n"
+	    "daemon ends, that of a job as long as the job.\n",
+	    cmd_set },
 	{ "verify",
 	    "[VM@BACKUP]... [--json] [--quiet]\n"
 	    "       backstay verify --damage [--json]",

@@ -385,6 +385,7 @@ op_status(struct session *s, const json_t *q, json_t *a, struct err *e)
 	json_object_set_new(a, "reclaim", gc_to_json(s->srv));
 	json_object_set_new(a, "scrub", scrub_to_json(s->srv));
 	json_object_set_new(a, "retention", retain_to_json(s->srv));
+	json_object_set_new(a, "bwlimit", pace_to_json(s->srv->pace));
 	json_object_set_new(
 	    a, "damage", damage_to_json(s->srv, STATUS_DAMAGE_MS));
 	json_set_u64(a, "avail", json_bound(st.avail));
@@ -430,6 +431,7 @@ static const struct op {
 	{ "backup", ROLE_ADMIN, backup_call },
 	{ "restore_on", ROLE_ADMIN, restore_on_call },
 	{ "cancel", ROLE_ADMIN, cancel_call },
+	{ "set", ROLE_ADMIN, set_call },
 };
 
 static const struct op *

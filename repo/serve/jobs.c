@@ -17,6 +17,7 @@ struct jobs {
 	void (*let_go)(void *arg, struct job *j);
 	void *arg;
 	struct events *events; /* set before the first job */
+	struct pace *pace;     /* likewise; or NULL */
 	pthread_mutex_t mu;
 	struct job *first;                      /* guarded by mu, */
 	uint64_t last_id;                       /* with all below */
@@ -34,6 +35,12 @@ jobs_new(void (*let_go)(void *arg, struct job *j), void *arg)
 	a->arg = arg;
 	pthread_mutex_init(&a->mu, NULL);
 	return a;
+}
+
+void
+jobs_pace(struct jobs *a, struct pace *p)
+{
+	a->pace = p;
 }
 
 void
@@ -69,6 +76,10 @@ job_new_as(struct jobs *a, uint64_t id, enum job_kind kind, const char *vm,
 	j->refs = 1;
 	j->heard_ms = now_ms();
 	j->face.id = id;
+	/* By address: a key may be called "console", too. */
+	if (a->pace != NULL)
+		j->pace = pace_join(
+		    a->pace, id, host != keyset_console()->name ? host : NULL);
 	return j;
 }
 
@@ -108,6 +119,7 @@ job_free(struct job *j)
 {
 	explicit_bzero(&j->domain, sizeof(j->domain));
 	plans_free(j->plans);
+	pace_leave(j->pace);
 	free(j);
 }
 

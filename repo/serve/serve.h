@@ -46,6 +46,7 @@ struct serve {
 	struct keyring *keyring;
 	struct jobs *jobs;
 	struct queue *queue;
+	struct pace *pace;
 	struct reclaimer *reclaimer;
 	struct scrubber *scrubber;
 	struct verifiers *verifiers;
