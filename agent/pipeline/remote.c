@@ -26,6 +26,15 @@ remote_op(const char *op)
 }
 
 void
+remote_ask_task(json_t *ask)
+{
+	const char *task = getenv("BACKSTAY_AGENT_TASK");
+
+	if (task != NULL && *task != 0)
+		json_set_str(ask, "task", task);
+}
+
+void
 remote_ask_wait(json_t *ask, int wait_ms)
 {
 	if (wait_ms != 0)

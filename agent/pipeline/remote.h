@@ -63,6 +63,10 @@ int remote_poll(struct remote *r, struct err *e);
 /** remote_op(op): a new question. */
 json_t *remote_op(const char *op);
 
+/** remote_ask_task(ask): this process does a task for `backstay-agent serve`
+ * ($BACKSTAY_AGENT_TASK): have the daemon know which. */
+void remote_ask_task(json_t *ask);
+
 /** remote_ask_wait(ask, wait_ms): have the daemon wait for locks; -1: for ever.
  * remote_wait_ms(call_ms, wait_ms): how long to wait for such an answer. */
 void remote_ask_wait(json_t *ask, int wait_ms);

@@ -25,6 +25,7 @@ begin(struct restore *r, const struct restore_options *o, struct manifest *m,
 	json_set_str(ask, "backup", o->backup);
 	if (o->onto != NULL)
 		json_set_str(ask, "onto", o->onto);
+	remote_ask_task(ask);
 	remote_ask_wait(ask, o->job.wait_ms);
 	rc = remote_call(
 	    c, ask, remote_wait_ms(REMOTE_CALL_MS, o->job.wait_ms), &answer, e);
