@@ -15,6 +15,7 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/base/notify.h"
+#include "proto/base/owner.h"
 #include "proto/lane_ssh.h"
 #include "repo/serve/agents.h"
 #include "repo/serve/audited.h"
@@ -519,6 +520,10 @@ main(int argc, char **argv)
 	int rc;
 
 	parse_args(argc, argv, &o);
+	if (owner_become(o.src.dir, &e) != 0) {
+		fprintf(stderr, "backstayd: %s\n", e.text);
+		return 1;
+	}
 	if (settings_open(&o.src, &d.srv.settings, &wrong) != 0) {
 		fputs(buf_cstr(&wrong), stderr);
 		fputs("backstayd: the settings have faults\n", stderr);

@@ -11,6 +11,7 @@
 
 #include "proto/base/io.h"
 #include "proto/base/json.h"
+#include "proto/base/owner.h"
 #include "proto/lane_ssh.h"
 #include "repo/console/console.h"
 #include "repo/console/noted.h"
@@ -46,6 +47,9 @@ file_open(const char *dir, struct file *f, struct err *e)
 	int rc;
 
 	*f = (struct file){ .dir = dir, .dirfd = -1, .lockfd = -1 };
+	rc = owner_become(dir, e);
+	if (rc != 0)
+		return rc;
 	f->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (f->dirfd == -1 ||
 	    faccessat(f->dirfd, "backstay.json", F_OK, 0) == -1) {

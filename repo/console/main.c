@@ -11,7 +11,9 @@
 #include "repo/console/console.h"
 
 static const struct command commands[] = {
-	{ "init", "REPO [--chunk-size SIZE] [--dedup repository|namespace]",
+	{ "init",
+	    "REPO [--chunk-size SIZE] [--dedup repository|namespace]\n"
+	    "                    [--user NAME]",
 	    "make a new repository",
 	    "  --chunk-size SIZE   64K (default) to 4M, a power of two, for\n"
 	    "                      good: small chunks find more that is the\n"
@@ -20,7 +22,12 @@ static const struct command commands[] = {
 	    "                      with one another only, so that owners "
 	    "cannot\n"
 	    "                      learn of each other's data; default:\n"
-	    "                      repository, all share with all\n",
+	    "                      repository, all share with all\n"
+	    "  --user NAME         whose it will be, and so who runs the "
+	    "daemon;\n"
+	    "                      as root, default: who owns the folder, or "
+	    "else\n"
+	    "                      the user backstay, where there is one\n",
 	    cmd_init },
 	{ "key",
 	    "add NAME KEYFILE|- [--role R]... [--vm PATTERN]... [--bwlimit "

@@ -174,6 +174,17 @@ out:
 	return rc;
 }
 
+bool
+store_init_may(const char *dir)
+{
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool may = dirfd != -1 && folder_empty(dirfd);
+
+	if (dirfd != -1)
+		close(dirfd);
+	return may;
+}
+
 int
 store_init(
     const char *dir, uint32_t chunk_size, bool dedup_namespace, struct err *e)
