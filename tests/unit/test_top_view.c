@@ -269,7 +269,8 @@ what_somebody_should_see_is_at_the_top_worst_first(void **state)
 		  "\"damaged\":3,\"hit\":[{},{}],\"complete\":true},"
 		  "\"retention\":{\"clock_ahead\":-172800,"
 		  "\"clock_off\":true,\"doubt\":\"torn\"},"
-		  "\"schedules\":{\"missed\":4}}");
+		  "\"low_space\":10,\"events\":{\"missed-schedule\":4,"
+		  "\"unusual-change\":0}}");
 	json_t *jobs = some_jobs(1);
 
 	(void)state;
