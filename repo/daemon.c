@@ -23,6 +23,7 @@
 #include "repo/serve/measure.h"
 #include "repo/serve/pulse.h"
 #include "repo/serve/retain.h"
+#include "repo/serve/scheduler.h"
 #include "repo/serve/tender.h"
 #include "repo/serve/tune.h"
 #include "repo/serve/verify.h"
@@ -290,6 +291,7 @@ daemon_close(struct daemon *d)
 {
 	measure_stop(d->http);
 	watch_stop(d->watch);
+	scheduler_stop(d->srv.scheduler);
 	tender_stop(d->tender);
 	verifiers_free(d->srv.verifiers);
 	scrubber_stop(d->srv.scrubber);
@@ -297,6 +299,7 @@ daemon_close(struct daemon *d)
 	store_close(d->srv.store);
 	hook_stop(d->srv.hook, HOOK_STOP_MS);
 	queue_free(d->srv.queue);
+	scheduler_free(d->srv.scheduler);
 	jobs_free(d->srv.jobs);
 	events_free(d->srv.events);
 	pace_free(d->srv.pace);
@@ -389,6 +392,7 @@ stop(struct daemon *d)
 	locks_close(d->srv.locks);
 	queue_close(d->srv.queue, "the daemon is stopping");
 	jobs_end_all(d->srv.jobs, "the daemon is stopping");
+	scheduler_stop(d->srv.scheduler);
 	if (listener_stop(d->listener, STOP_MS))
 		return;
 	/* As after a power cut: what was committed is safe. */
@@ -482,7 +486,9 @@ serve(struct daemon *d, const char *dir, const struct settings *s,
 		return rc;
 	/* Before anybody can do anything. */
 	audited_start(&d->srv);
-	rc = listener_start(&d->srv, &lo, &d->listener, e);
+	rc = scheduler_start(&d->srv, &d->srv.scheduler);
+	if (rc == 0)
+		rc = listener_start(&d->srv, &lo, &d->listener, e);
 	if (rc != 0) {
 		audited_stop(&d->srv, e->text);
 		return rc;

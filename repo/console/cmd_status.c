@@ -65,6 +65,27 @@ print_rates(const json_t *o)
 }
 
 static void
+print_schedule(const json_t *s)
+{
+	static const char *const what[][2] = { { "missed", "missed" },
+		{ "failed", "failed" },
+		{ "prune_stopped", "keep what their rules would not" } };
+	const char *before = "";
+
+	if (answer_u64(s, "vms") == 0)
+		return;
+	printf("schedule    %" PRIu64 " VMs", answer_u64(s, "vms"));
+	for (int i = 0; i < 3; i++) {
+		if (answer_u64(s, what[i][0]) == 0)
+			continue;
+		printf("%s%" PRIu64 " %s", *before != 0 ? before : "; ",
+		    answer_u64(s, what[i][0]), what[i][1]);
+		before = ", ";
+	}
+	printf("%s\n", *before != 0 ? ": see `backstay schedule`" : "");
+}
+
+static void
 print(const json_t *a)
 {
 	char text[32];
@@ -96,6 +117,7 @@ print(const json_t *a)
 	console_print_reclaim(json_object_get(a, "reclaim"));
 	print_rates(json_object_get(a, "bwlimit"));
 	print_retention(json_object_get(a, "retention"));
+	print_schedule(json_object_get(a, "schedule"));
 	damage_print(json_object_get(a, "damage"));
 }
 

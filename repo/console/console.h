@@ -55,6 +55,7 @@ int cmd_prune(struct console *c, int argc, char **argv);
 int cmd_protect(struct console *c, int argc, char **argv);
 int cmd_unprotect(struct console *c, int argc, char **argv);
 int cmd_lock(struct console *c, int argc, char **argv);
+int cmd_schedule(struct console *c, int argc, char **argv);
 int cmd_gc(struct console *c, int argc, char **argv);
 int cmd_hold(struct console *c, int argc, char **argv);
 int cmd_notify(struct console *c, int argc, char **argv);

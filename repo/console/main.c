@@ -201,6 +201,15 @@ static const struct command commands[] = {
 	    "can be\n"
 	    "                      made later, and never be taken back\n",
 	    cmd_lock },
+	{ "schedule", "[VM] [--json] | --check TIMES [--json]",
+	    "show when VMs are backed up, and how that went",
+	    "VM is a name or a pattern.\n"
+	    "\n"
+	    "  --check TIMES   the next five of such times as the settings have "
+	    "them,\n"
+	    "                  such as 'Mon..Fri 02:30; Sat *-*~7/1 "
+	    "03:00'\n",
+	    cmd_schedule },
 	{ "gc",
 	    "[pause|resume|status] [--rate RATE] [--wait[=SECONDS]] [--json]",
 	    "give space back now, and see how far that is",

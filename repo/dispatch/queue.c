@@ -496,7 +496,7 @@ end_overdue(struct queue *q, uint64_t now)
 			continue;
 		queue_reason(q, e, why, sizeof(why));
 		snprintf(
-		    text, sizeof(text), "it could not begin in time: %s", why);
+		    text, sizeof(text), QUEUE_LATE ": %s", why);
 		entry_end(q, e, JOB_FAILED, text);
 	}
 }

@@ -63,6 +63,10 @@ struct queue_options {
 	void *arg;
 };
 
+/* What a job ended with that was not handed over before its until_ms, and then
+ * why. */
+#define QUEUE_LATE "it could not begin in time"
+
 struct queue;
 
 struct queue *queue_new(const struct queue_options *o);
@@ -130,6 +134,10 @@ unsigned queue_to_json(struct queue *q, uint64_t job, json_t *jobs);
  * ${after} (or NULL); as many as an answer can have: ${next} (room:
  * NAME_PART_MAX + 1) is the last one's name then, else "". */
 json_t *queue_agents_to_json(struct queue *q, const char *after, char *next);
+
+/** queue_vms(q, n): names of the VMs that connected agents back up, in any
+ * order, some twice; the caller's: free. */
+char (*queue_vms(struct queue *q, size_t *n))[VM_NAME_MAX + 1];
 
 /* What the agent ${name} reports of a VM. */
 struct queue_look {

@@ -118,7 +118,7 @@ note(struct session *s, const char *op, json_t *what, const char *outcome,
 {
 	char *who = audited_who(s);
 	struct audit_entry a = { .who = who,
-		.from = lane_peer(s->lane),
+		.from = s->lane != NULL ? lane_peer(s->lane) : "daemon",
 		.op = op,
 		.what = what,
 		.outcome = outcome,

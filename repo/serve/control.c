@@ -12,6 +12,7 @@
 #include "repo/serve/definition.h"
 #include "repo/serve/notify.h"
 #include "repo/serve/retain.h"
+#include "repo/serve/scheduler.h"
 #include "repo/serve/verify.h"
 
 enum {
@@ -411,6 +412,7 @@ op_status(struct session *s, const json_t *q, json_t *a, struct err *e)
 	json_object_set_new(a, "scrub", scrub_to_json(s->srv));
 	json_object_set_new(a, "retention", retain_to_json(s->srv));
 	json_object_set_new(a, "bwlimit", pace_to_json(s->srv->pace));
+	json_object_set_new(a, "schedule", scheduler_to_json(s->srv));
 	json_object_set_new(
 	    a, "damage", damage_to_json(s->srv, STATUS_DAMAGE_MS));
 	json_set_u64(a, "avail", json_bound(st.avail));
@@ -459,6 +461,7 @@ static const struct op {
 	{ "restore_on", ROLE_ADMIN, restore_on_call },
 	{ "cancel", ROLE_ADMIN, cancel_call },
 	{ "set", ROLE_ADMIN, set_call },
+	{ "schedule", ROLE_ADMIN, schedule_call },
 };
 
 static const struct op *

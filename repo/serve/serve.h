@@ -47,6 +47,7 @@ struct serve {
 	struct jobs *jobs;
 	struct queue *queue;
 	struct pace *pace;
+	struct scheduler *scheduler;
 	struct reclaimer *reclaimer;
 	struct scrubber *scrubber;
 	struct verifiers *verifiers;

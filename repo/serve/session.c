@@ -93,7 +93,8 @@ session_look(void *arg, struct err *e)
 
 	if (atomic_load(&s->srv->stopping))
 		return err_set(e, ERR_CLOSED, "the daemon is stopping");
-	return lane_look(s->lane, e);
+	/* The daemon itself has none. */
+	return s->lane != NULL ? lane_look(s->lane, e) : 0;
 }
 
 int

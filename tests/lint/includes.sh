@@ -31,6 +31,7 @@ allowed() {
 		repo/dispatch ;;
 	# The console never runs what serves: only modules without threads.
 	repo/console) echo proto/base proto repo/store repo/catalog \
+		repo/dispatch/plan.h \
 		repo/serve/auth.h repo/serve/keyring.h repo/settings \
 		repo/audit repo/retain ;;
 	repo) echo proto/base proto repo/store repo/catalog repo/reclaim \
