@@ -113,8 +113,9 @@ draw_title(struct canvas *c, const struct top_data *d)
 		n = (unsigned)snprintf(text, sizeof(text), "no daemon ");
 	else
 		n = (unsigned)snprintf(text, sizeof(text),
-		    "  %u agents  %u running  %" PRIu64 " queued ",
-		    connected(d->agents), in_state(d->jobs, "running"),
+		    "  %u agent%s  %u running  %" PRIu64 " queued ",
+		    connected(d->agents), connected(d->agents) == 1 ? "" : "s",
+		    in_state(d->jobs, "running"),
 		    in_state(d->jobs, "queued") + d->untold);
 	if (n < c->cols)
 		canvas_right(c, 0, c->cols, LOOK_TITLE, text);

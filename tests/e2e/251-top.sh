@@ -31,6 +31,9 @@ screen_start 80x24 "$BIN/backstay" -r "$dir/none" top
 see 'the daemon is not running' 'ended with 1'
 ok "without a terminal that can do it, top says what does"
 
+printf '[agent]\nrepo = %s\n[vm web1]\ndisk = vda=%s\n' "$url" "$dir/disk1" \
+	>"$dir/agent-kvm02/agent.conf"
+agent_start kvm02 "$dir/serve" serve
 agent_start kvm01 "$dir/out1" backup -q web1 --disk "vda=$dir/disk1" --bwlimit 3M
 pid1=$agent_pid
 agent_start kvm02 "$dir/out2" backup -q acme/mail --disk "vda=$dir/disk2" \
@@ -39,10 +42,11 @@ pid2=$agent_pid
 wait_for 10 is_state web1 running || fail "web1 does not run"
 wait_for 10 is_state acme/mail running || fail "acme/mail does not run"
 screen_start 80x24 "$BIN/backstay" -r "$repo" top
-see "^ backstay  .* 2 running  0 queued" 'store .* free' 'reclaim +idle' \
+see "^ backstay  .* 1 agent  2 running  0 queued" 'store .* free' 'reclaim +idle' \
 	'scrub +idle' 'wire +[0-9.]+ [KM]iB/s .*(▁|▄|█)' 'JOB +KIND +VM' \
 	'backup +web1 +kvm01 +reading +[0-9]+ %' \
-	'backup +acme/mail +kvm02 +reading' 'q quit'
+	'backup +acme/mail +kvm02 +reading' 'AGENT +VMS +JOBS +STATE' \
+	'kvm02 +1 +0 of [0-9]+ +connected' 'q quit'
 show top
 [ "$(screen_text | wc -L)" -le 80 ] || fail "too wide"
 screen_size 132x40
@@ -65,6 +69,22 @@ see 'no space is given back until p' 'reclaim +paused' '! no space is given back
 screen_keys p
 see 'space is given back again' 'reclaim +idle'
 ok "p pauses and resumes giving space back"
+
+screen_keys L
+see 'limit of all jobs together'
+screen_keys 40Q Enter
+see '"40Q" is no rate'
+screen_keys L
+screen_keys 40X BSpace M Enter
+see 'the limit is 40M now'
+console set --json >"$dir/set.json" || fail "set"
+[ "$(json "$dir/set.json" "j['bwlimit']['rate']")" = 41943040 ] ||
+	fail "L sets nothing: $(cat "$dir/set.json")"
+screen_keys l
+see 'limit of job [12]'
+screen_keys 30M Escape
+see_not 'limit of job'
+ok "L and l limit rates"
 
 # The one that is not at the top, so that the arrow counts.
 at_top=$(screen_text | grep -E -A 1 'JOB +KIND' | tail -n 1)
