@@ -203,11 +203,12 @@ inherit(const struct sink *s, const struct restore_place *p,
 {
 	char identity[MANIFEST_IDENTITY_MAX + 1] = "";
 
-	if (p->was_there)
-		origin_identity(s->target->old_fd, identity);
-	else if (!p->named)
+	/* Where it was it is that disk again, whatever was there meanwhile. */
+	if (strcmp(p->path, manifest_path(m, p->volume)) == 0)
 		snprintf(identity, sizeof(identity), "%s",
 		    manifest_identity(m, p->volume));
+	else if (p->was_there)
+		origin_identity(s->target->old_fd, identity);
 	origin_inherit(s->fd, identity);
 }
 
