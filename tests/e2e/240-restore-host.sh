@@ -74,9 +74,11 @@ change() {
 }
 leftovers() { find "$img" -name '.*' -type f; }
 no_children() { [ -z "$(children "${serve_pid[slow]}")" ]; }
-half_way() {
-	[ "$(stat -c %b "$img/.web1.raw.restoring" 2>/dev/null || echo 0)" \
-		-gt 8000 ]
+half_way() { # JOB
+	console jobs --json >"$dir/jobs.json" || return 1
+	[ "$(json "$dir/jobs.json" "any(x['job'] == $1 and
+		x['state'] == 'running' and 0 < x['done'] < x['total']
+		for x in j)")" = True ]
 }
 
 mkdisk "$dir/a.raw" 24 a
@@ -173,14 +175,15 @@ ok "a VM that runs keeps its disks"
 begin_slow() {
 	job=$(console restore web1@latest --host slow --no-wait) ||
 		fail "cannot restore by the slow one"
-	wait_for 15 half_way || fail "it does not begin: $(text_of "$job")"
+	wait_for 15 half_way "$job" ||
+		fail "it does not begin: $(text_of "$job")"
 }
 begin_slow
 expect_fail 1 "web1 is being restored already: job $job on slow.*runs" \
 	console restore web1@latest --host kvm1
 expect_fail 1 "restore" agent kvm1 restore -q web1@latest --swap
 child=$(children "${serve_pid[slow]}")
-kill -9 "${serve_pid[slow]}" $child
+kill -9 "${serve_pid[slow]}" "$child"
 wait "${serve_pid[slow]}" 2>/dev/null
 forget "${serve_pid[slow]}"
 wait_for 15 job_is "$job" failed || fail "the job does not end"
@@ -233,7 +236,7 @@ wait_for 40 connected slow || fail "slow does not come back"
 wait_for 40 connected kvm1 || fail "kvm1 does not come back"
 change 5
 first=$(console restore web1@latest --host slow --no-wait) || fail "restore"
-wait_for 15 half_way || fail "it does not begin"
+wait_for 15 half_way "$first" || fail "it does not begin"
 console backup n1 --host kvm1 >"$dir/n1.out" || fail "backup of n1"
 second=$(console restore p1@latest --host kvm1 --no-wait \
 	--disk vda="$img/p1.raw") || fail "restore of p1"
@@ -243,7 +246,7 @@ text_of "$second" | grep -q "waits for a place: 1 of 1" ||
 expect_fail 1 "p1 is being restored already: job $second on kvm1.*is queued" \
 	console restore p1@latest --host kvm1
 console cancel "$first" >/dev/null || fail "cannot cancel"
-wait_for 20 job_is "$second" done ||
+wait_for 20 job_is "$second" "done" ||
 	fail "job $second: $(cat "$dir/state"): $(text_of "$second")"
 ok "where the NAS is full a restore waits for its turn, before backups"
 stop_daemon
