@@ -28,6 +28,7 @@ enum {
 	QUEUE_MAX = 10000,      /* jobs that wait */
 	QUEUE_TRIES_MAX = 3,    /* handed over so often without beginning */
 	QUEUE_GRACE_MS = 30000, /* a lost agent may come back with its tasks */
+	QUEUE_STRAY_MS = 60000, /* for processes that nobody knows to end */
 	QUEUE_JOBS_MAX = 256,   /* at a time: the setting's bound */
 	QUEUE_WAIT_MAX_MS = 60000, /* of one `next` */
 	QUEUE_TICK_MS = 500,    /* who waits looks whether his peer is there */
@@ -48,7 +49,8 @@ struct queue_end {
 };
 
 struct queue_options {
-	unsigned jobs; /* at a time, over all hosts */
+	unsigned jobs;     /* at a time, over all hosts */
+	unsigned grace_ms; /* 0: QUEUE_GRACE_MS */
 	/* Each but the last is called with the queue's mutex held; they may
 	 * take the mutexes of jobs and of events, and no other. */
 	uint64_t (*id)(void *arg); /* the number of a new job */
