@@ -41,6 +41,11 @@ struct remote {
  */
 int remote_open(const struct repo_url *url, const struct identity *id,
     struct remote *out, struct err *e);
+
+/** remote_open_for(..., feature, ...): the same, and hello has that feature:
+ * "serve", on which the daemon lets an agent in beside full lanes of work. */
+int remote_open_for(const struct repo_url *url, const struct identity *id,
+    const char *feature, struct remote *out, struct err *e);
 void remote_close(struct remote *r);
 
 /**

@@ -280,7 +280,8 @@ control_main(void *arg)
 	while (!finished(c)) {
 		began = now_ms();
 		memset(&e, 0, sizeof(e));
-		rc = remote_open(c->o.url, c->o.id, &c->remote, &e);
+		rc = remote_open_for(
+		    c->o.url, c->o.id, "serve", &c->remote, &e);
 		if (rc == 0) {
 			set_open(c, true);
 			rc = serve(c, &e);
