@@ -305,6 +305,7 @@ tick(struct scheduler *s)
 			tell_missed(s, s->vm[i]);
 	run_all(s, due, ndue, now);
 	free(due);
+	atomic_store(&s->looked, now);
 	if (s->unsaved &&
 	    (s->saved_ms == 0 || now_ms() - s->saved_ms >= SCHEDULER_TICK_MS))
 		save(s);

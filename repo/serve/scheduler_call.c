@@ -67,6 +67,7 @@ to_json(struct serve *srv, const struct scheduled *x, const struct plan *p)
 	json_set_str(o, "schedule", p->ntimes > 0 ? p->schedule : "never");
 	json_set_str(o, "window", p->windows);
 	json_set_str(o, "state", schedule_state_name(x->state));
+	set_time(o, "looked", atomic_load(&srv->scheduler->looked));
 	set_time(o, "due", v->due);
 	if (v->due != 0)
 		json_set_u64(o, "tries", v->tries);

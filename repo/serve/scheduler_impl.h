@@ -50,6 +50,7 @@ struct scheduler {
 	uint64_t saved_ms;
 	uint64_t refreshed_ms, catalog_ms;
 	uint64_t last_wall, last_ms;
+	_Atomic uint64_t looked; /* by the wall clock; any thread reads */
 
 	/* By VM.  The thread alone changes it, with mu; it reads without. */
 	pthread_mutex_t mu;
