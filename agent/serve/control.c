@@ -111,6 +111,7 @@ tell_list(struct control *c, struct err *e)
 	unsigned jobs = (unsigned)conf_number(conf, CONF_JOBS);
 	json_t *ask = remote_op("serve");
 	char host[NAME_PART_MAX + 1];
+	unsigned ntold = 0;
 	int rc;
 
 	identity_hostname(host, sizeof(host));
@@ -118,7 +119,11 @@ tell_list(struct control *c, struct err *e)
 	json_set_str(ask, "host", host);
 	json_set_u64(ask, "jobs", jobs);
 	json_object_set_new(
-	    ask, "vms", v != NULL ? inventory_json(v) : json_array());
+	    ask, "vms", v != NULL ? inventory_json(v, &ntold) : json_array());
+	if (v != NULL && ntold < v->nvms)
+		log_error("of %u machines only the first %u are offered: more "
+			  "cannot be told at once",
+		    v->nvms, ntold);
 	json_object_set_new(ask, "running", desk_running(c->o.desk));
 	lookout_put(c->o.lookout, v);
 	conf_put(c->o.now, conf);

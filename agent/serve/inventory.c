@@ -273,24 +273,18 @@ inventory_has_path(const struct inventory *v, const char *path)
 	return false;
 }
 
-/* About what it takes as text; 0: the list is full. */
-static size_t
-add_json(json_t *vms, const struct inventory_vm *m, size_t room)
+static json_t *
+vm_json(const struct inventory_vm *m)
 {
 	json_t *j = json_object(), *disks = json_array();
-	size_t len = 64 + strlen(m->name);
 
 	for (unsigned k = 0; k < m->ndisks; k++) {
 		const struct inventory_disk *d = &m->disk[k];
 		json_t *one = json_object();
 
-		len += 80 + strlen(d->name);
 		json_set_str(one, "name", d->name);
-		if (d->path != NULL && strlen(d->path) <= INVENTORY_PATH_MAX) {
-			/* Escaped it may be longer. */
-			len += 2 * strlen(d->path);
+		if (d->path != NULL && strlen(d->path) <= INVENTORY_PATH_MAX)
 			json_set_str(one, "path", d->path);
-		}
 		json_set_u64(one, "size", d->size);
 		json_set_str(one, "format", d->format);
 		json_array_append_new(disks, one);
@@ -298,33 +292,29 @@ add_json(json_t *vms, const struct inventory_vm *m, size_t room)
 	json_set_str(j, "vm", m->name);
 	json_set_str(j, "state", m->state);
 	json_object_set_new(j, "disks", disks);
-	if (len > room) {
-		json_decref(j);
-		return 0;
-	}
-	json_array_append_new(vms, j);
-	return len;
+	return j;
 }
 
 json_t *
-inventory_json(const struct inventory *v)
+inventory_json(const struct inventory *v, unsigned *ntold)
 {
-	json_t *vms = json_array();
-	size_t room = INVENTORY_JSON_MAX, len;
+	json_t *vms = json_array(), *j;
+	struct buf text = { 0 };
 	unsigned ndisks = 0, i;
 
 	for (i = 0; i < v->nvms; i++) {
 		ndisks += v->vm[i].ndisks;
-		if (ndisks > INVENTORY_DISKS_MAX)
+		j = vm_json(&v->vm[i]);
+		json_print(j, &text);
+		buf_u8(&text, ',');
+		if (ndisks > INVENTORY_DISKS_MAX ||
+		    text.len > INVENTORY_JSON_MAX) {
+			json_decref(j);
 			break;
-		len = add_json(vms, &v->vm[i], room);
-		if (len == 0)
-			break;
-		room -= len;
+		}
+		json_array_append_new(vms, j);
 	}
-	if (i < v->nvms)
-		log_error("of %u machines only the first %u are offered: more "
-			  "cannot be told at once",
-		    v->nvms, i);
+	buf_fini(&text);
+	*ntold = i;
 	return vms;
 }

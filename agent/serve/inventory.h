@@ -55,9 +55,9 @@ const struct inventory_vm *inventory_find(
 /** inventory_has_path(v, path): it is a disk of one of them. */
 bool inventory_has_path(const struct inventory *v, const char *path);
 
-/** inventory_json(v): the array "vms" of PROTOCOL.md 6, "serve", as far as it
- * may go. */
-json_t *inventory_json(const struct inventory *v);
+/** inventory_json(v, ntold): the array "vms" of PROTOCOL.md 6, "serve"; of the
+ * first ${ntold}, as more may not be told. */
+json_t *inventory_json(const struct inventory *v, unsigned *ntold);
 
 /** image_size(path, format, out): what a guest sees, without a lock: whoever
  * has the image open is not disturbed.  ${format} may be "". Returns the

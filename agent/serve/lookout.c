@@ -60,8 +60,9 @@ static void
 print_list(const struct inventory *v, struct buf *out)
 {
 	json_t *j = json_object();
+	unsigned n;
 
-	json_object_set_new(j, "vms", inventory_json(v));
+	json_object_set_new(j, "vms", inventory_json(v, &n));
 	json_print(j, out);
 	json_decref(j);
 }
