@@ -41,8 +41,9 @@ Q := $(if $(V),,@)
 # What Debian 12 calls all that is needed; `make deps` installs what is missing.
 DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
 	zlib1g-dev libjansson-dev libinih-dev libnfs-dev libncurses-dev libnbd-dev \
-	libvirt-dev libxml2-dev \
-	libsystemd-dev
+	libvirt-dev libxml2-dev libsystemd-dev
+# make deb.
+DEBS += dpkg-dev
 # Tests and the demonstration.
 DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
 	zstd spin systemd tzdata tmux
@@ -67,7 +68,7 @@ override CPPFLAGS += -I. -D_GNU_SOURCE $(XML) -MMD -MP $(if $(FAULT),-DFAULT)
 override CFLAGS += -std=c11 -fPIC -fstack-protector-strong -pthread \
 	$(WARN) $(SANFLAGS)
 # As needed: a host of VMs has no use for the daemon's libraries.
-override LDFLAGS += -Wl,--as-needed
+override LDFLAGS += -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
 LDLIBS := -lssh -lnfs -lrocksdb -lcrypto -lzstd -lz -ljansson -linih -lnbd -lvirt \
 	-lvirt-qemu -lmicrohttpd -lxml2 -lsystemd -lm -pthread
 
@@ -265,7 +266,7 @@ build/tidy/%.ok: %.c $(B)/%.o .clang-tidy tests/.clang-tidy \
 # --- set up, put in place, clean up
 
 # dpkg-query is asked first: nothing is done where all is there.
-.PHONY: deps install clean help
+.PHONY: deps install uninstall deb check-package clean help
 deps:
 	@missing=; \
 	for p in $(DEBS); do \
@@ -285,14 +286,44 @@ deps:
 
 MAN := $(wildcard etc/*.1 etc/*.5 etc/*.8)
 UNITFILES := $(wildcard etc/*.service)
+SAMPLES := $(wildcard etc/agent.conf)
+# Where systemd, man and bash look: below PREFIX.
+INSTALL_LIB = $(DESTDIR)$(PREFIX)/lib
+INSTALL_SHARE = $(DESTDIR)$(PREFIX)/share
+COMPLETIONS = $(INSTALL_SHARE)/bash-completion/completions
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/backstayd $(DESTDIR)$(PREFIX)/sbin
 	install -m 755 $(B)/backstay $(B)/backstay-agent \
 		$(DESTDIR)$(PREFIX)/bin
-	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m))$(newline))
-	$(foreach u,$(UNITFILES),install -d $(DESTDIR)$(PREFIX)/lib/systemd/system$(newline))
-	$(foreach u,$(UNITFILES),sed 's|/usr/local/|$(PREFIX)/|g' $(u) >$(DESTDIR)$(PREFIX)/lib/systemd/system/$(notdir $(u))$(newline))
+	$(foreach m,$(MAN),install -D -m 644 $(m) $(INSTALL_SHARE)/man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m))$(newline))
+	install -d $(INSTALL_LIB)/systemd/system
+	$(foreach u,$(UNITFILES),sed 's|/usr/local/|$(PREFIX)/|g' $(u) >$(INSTALL_LIB)/systemd/system/$(notdir $(u))$(newline))
+	install -D -m 644 etc/backstay.sysusers $(INSTALL_LIB)/sysusers.d/backstay.conf
+	install -D -m 644 etc/completion/backstay $(COMPLETIONS)/backstay
+	install -m 644 etc/completion/backstay $(COMPLETIONS)/backstay-agent
+	$(foreach s,$(SAMPLES),install -D -m 644 $(s) $(INSTALL_SHARE)/doc/backstay-agent/examples/$(notdir $(s))$(newline))
+
+# What install put there; settings, keys and repositories stay.
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/backstayd $(addprefix $(DESTDIR)$(PREFIX)/bin/,backstay backstay-agent)
+	rm -f $(foreach m,$(MAN),$(INSTALL_SHARE)/man/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))
+	rm -f $(addprefix $(INSTALL_LIB)/systemd/system/,$(notdir $(UNITFILES))) $(INSTALL_LIB)/sysusers.d/backstay.conf
+	rm -f $(COMPLETIONS)/backstay $(COMPLETIONS)/backstay-agent
+	rm -rf $(INSTALL_SHARE)/doc/backstay-agent
+
+# Two packages in build/: of the NAS and of a host.
+VERSION := $(shell sed -n 's/.*SERVE_VERSION "\(.*\)"/\1/p' repo/serve/serve.h)
+deb: deps
+	$(SELF) all
+	$(Q)rm -rf build/deb && mkdir -p build/deb
+	$(Q)$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/build/deb PREFIX=/usr >build/deb.log
+	$(Q)umask 022 && etc/debian/build.sh build/deb $(VERSION) build
+
+# Installs them in a clean Debian 12, which takes a minute to make; as root.
+check-package: deps
+	$(SELF) all
+	$(Q)ROOM=clean BIN=$(abspath $(B)) tests/e2e/280-package.sh
 
 define newline
 
@@ -321,7 +352,10 @@ help:
 	@echo "make bench-live an incremental backup of a guest that runs: time, bytes read, its writes meanwhile (root)"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make deps       install what is missing of the Debian packages that all this needs"
-	@echo "make install    into DESTDIR= and PREFIX=$(PREFIX)"
+	@echo "make install    into DESTDIR= and PREFIX=$(PREFIX): programs, man pages, systemd units, completion"
+	@echo "make uninstall  takes that away; settings, keys and repositories stay"
+	@echo "make deb        Debian packages in build/: backstay (NAS) and backstay-agent (KVM host)"
+	@echo "make check-package  installs, uses and purges them in a clean Debian 12 (root)"
 	@echo "make clean      remove build/"
 	@echo "Variants: CC=gcc|clang  SAN=address,undefined|thread  V=1 (show commands)"
 

@@ -19,6 +19,7 @@ static const struct {
 	{ "restore", cmd_restore, "write disks of a backup" },
 	{ "list", cmd_list, "list backups" },
 	{ "delete", cmd_delete, "delete backups" },
+	{ "serve", cmd_serve, "stay, and do what the NAS asks for" },
 };
 
 enum { NCOMMANDS = sizeof(commands) / sizeof(commands[0]) };

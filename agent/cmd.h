@@ -20,6 +20,7 @@ int cmd_backup(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_delete(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 
 /** cmd_misuse(cmd, fmt, ...): one line and where to read more; EXIT_MISUSE. */
 int cmd_misuse(const char *cmd, const char *fmt, ...)

@@ -19,6 +19,9 @@ enum { IN_CAP = FRAME_HEADER_LEN + FRAME_PAYLOAD_MAX + LANE_WINDOW };
 /* Written at once where a meter watches: a slow wire is to be seen moving. */
 enum { METER_PIECE = 64 << 10 };
 
+/* How late a lane that waits to write notices that it was ended. */
+enum { PACE_TICK_MS = 500 };
+
 struct lane {
 	const struct lane_ops *ops;
 	void *t;
@@ -40,6 +43,8 @@ struct lane {
 	uint64_t bytes_in;
 	uint64_t bytes_out;
 	struct lane_meter *meter; /* or NULL */
+	struct lane_pace pace;    /* pay: or NULL */
+	size_t owed;              /* arrived, and not paid for */
 };
 
 struct lane *
@@ -88,23 +93,44 @@ lane_begin(struct lane *l, uint8_t type, uint32_t request)
 	return &l->out;
 }
 
+/* How much of ${len} may leave now; 0: the lane was ended meanwhile. */
+static size_t
+pay_to_write(struct lane *l, size_t len)
+{
+	size_t n = 0;
+
+	while (n == 0 && !atomic_load(&l->ended))
+		n = l->pace.pay(l->pace.arg, len, PACE_TICK_MS);
+	return n;
+}
+
 static int
-write_measured(struct lane *l, struct err *e)
+write_all(struct lane *l, struct err *e)
 {
 	size_t done = 0, n;
 	int rc = 0;
 
-	atomic_fetch_add(&l->meter->waiting, 1);
+	if (l->meter != NULL)
+		atomic_fetch_add(&l->meter->waiting, 1);
 	while (rc == 0 && done < l->out.len) {
 		n = l->out.len - done;
-		if (n > METER_PIECE)
+		if (l->meter != NULL && n > METER_PIECE)
 			n = METER_PIECE;
+		if (l->pace.pay != NULL)
+			n = pay_to_write(l, n);
+		if (n == 0) {
+			rc = check_ended(l, e);
+			break;
+		}
 		rc = l->ops->write(l->t, l->out.data + done, n, e);
-		if (rc == 0)
+		if (rc == 0 && l->meter != NULL)
 			atomic_fetch_add(&l->meter->moved, n);
+		if (rc == 0)
+			l->bytes_out += n;
 		done += n;
 	}
-	atomic_fetch_sub(&l->meter->waiting, 1);
+	if (l->meter != NULL)
+		atomic_fetch_sub(&l->meter->waiting, 1);
 	return rc;
 }
 
@@ -124,15 +150,13 @@ flush(struct lane *l, struct err *e)
 		    e, ERR_CLOSED, "%s: the connection is broken", l->peer);
 	if (l->out.len == 0)
 		return 0;
-	rc = l->meter != NULL ? write_measured(l, e)
-			      : l->ops->write(l->t, l->out.data, l->out.len, e);
+	rc = write_all(l, e);
 	if (rc != 0) {
 		l->broken = true;
 		l->out.len = 0;
 		return atomic_load(&l->ended) ? check_ended(l, e)
 					      : name_peer(l, e);
 	}
-	l->bytes_out += l->out.len;
 	l->out.len = 0;
 	return 0;
 }
@@ -196,20 +220,51 @@ take_frame(struct lane *l, struct frame *f, bool *whole, struct err *e)
 		return 0;
 	f->payload = l->in + l->in_off + FRAME_HEADER_LEN;
 	l->in_off += FRAME_HEADER_LEN + f->len;
-	l->bytes_in += FRAME_HEADER_LEN + f->len;
 	*whole = true;
 	return 0;
+}
+
+/* False: what arrived last is not paid for in that time. */
+static bool
+settle(struct lane *l, int timeout_ms)
+{
+	uint64_t deadline = 0, now;
+	int left = timeout_ms;
+
+	if (timeout_ms > 0)
+		deadline = now_ms() + (uint64_t)timeout_ms;
+	while (l->owed > 0) {
+		size_t n = l->pace.pay(
+		    l->pace.arg, l->owed, left < 0 ? PACE_TICK_MS : left);
+
+		l->owed -= n;
+		if (n == 0 && (timeout_ms >= 0 || atomic_load(&l->ended)))
+			return false;
+		now = now_ms();
+		if (timeout_ms > 0)
+			left = now < deadline ? (int)(deadline - now) : 0;
+	}
+	return true;
 }
 
 /* Read once behind what is there. */
 static int
 fill(struct lane *l, int timeout_ms, struct err *e)
 {
-	size_t got = 0, most = LANE_WINDOW;
+	size_t got = 0, most = LANE_WINDOW, window;
 	int rc;
 
 	if (l->limit < FRAME_PAYLOAD_MAX)
 		most = FRAME_HEADER_LEN + l->limit;
+	if (l->pace.pay != NULL) {
+		if (!settle(l, timeout_ms))
+			return err_set(e, ERR_TIMEOUT,
+			    "%s: its rate does not allow more yet", l->peer);
+		window = l->pace.window(l->pace.arg);
+		assert(window > 0);
+		if (window < most)
+			most = window;
+	}
 	if (l->in_off == l->in_end) {
 		l->in_off = 0;
 		l->in_end = 0;
@@ -227,6 +282,9 @@ fill(struct lane *l, int timeout_ms, struct err *e)
 	if (rc == 0) {
 		if (l->meter != NULL)
 			atomic_fetch_add(&l->meter->moved, got);
+		if (l->pace.pay != NULL)
+			l->owed += got;
+		l->bytes_in += got;
 		l->in_end += got;
 		return 0;
 	}
@@ -318,6 +376,12 @@ void
 lane_measure(struct lane *l, struct lane_meter *m)
 {
 	l->meter = m;
+}
+
+void
+lane_pace(struct lane *l, const struct lane_pace *p)
+{
+	l->pace = *p;
 }
 
 void

@@ -88,7 +88,8 @@ int lane_recv(struct lane *l, int timeout_ms, struct frame *f, struct err *e);
  * last frame is gone, as after lane_recv. */
 int lane_look(struct lane *l, struct err *e);
 
-/** lane_traffic(l, &in, &out): payload and header bytes so far. */
+/** lane_traffic(l, &in, &out): payload and header bytes that arrived and left
+ * so far, be it in the middle of a frame. */
 void lane_traffic(const struct lane *l, uint64_t *in, uint64_t *out);
 
 /** lane_limit(l, len): from here on a frame may have so many bytes of payload
@@ -103,6 +104,22 @@ struct lane_meter {
 
 /** lane_measure(l, m): from here on ${l} tells ${m}, which outlives it. */
 void lane_measure(struct lane *l, struct lane_meter *m);
+
+/*
+ * Keeps a lane to a pace.  pay: wait up to ${timeout_ms} for leave to have
+ * moved some of ${len} bytes, in or out: how many; 0: not yet.  window: how
+ * much the peer should be let send ahead, at most LANE_WINDOW.
+ */
+struct lane_pace {
+	size_t (*pay)(void *arg, size_t len, int timeout_ms);
+	size_t (*window)(void *arg);
+	void *arg;
+};
+
+/** lane_pace(l, p): from here on.  What arrived is paid for before more is
+ * read, what leaves before it does; lane_recv returns ERR_TIMEOUT meanwhile, as
+ * if nothing came. */
+void lane_pace(struct lane *l, const struct lane_pace *p);
 
 /** lane_shutdown(l): any thread; its owner's calls then return ERR_CLOSED. */
 void lane_shutdown(struct lane *l);

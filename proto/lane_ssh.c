@@ -195,8 +195,8 @@ end_read(
 		 * what is granted already until half of it is used: each
 		 * widening is a packet.
 		 */
-		if (end->granted < LANE_WINDOW / 2)
-			end->granted = LANE_WINDOW;
+		if (end->granted < len / 2)
+			end->granted = (uint32_t)len;
 		wait = timeout_ms;
 		if (timeout_ms > 0)
 			wait = left_ms(deadline);

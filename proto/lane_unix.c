@@ -261,8 +261,8 @@ lane_unix_connect(const char *path, struct lane **out, struct err *e)
 		    path);
 	else if (errno == EACCES || errno == EPERM)
 		rc = err_set(e, ERR_DENIED,
-		    "%s: permission denied; run this as the user that runs "
-		    "backstayd",
+		    "%s: permission denied; run this as root, or as the user "
+		    "that runs backstayd",
 		    path);
 	else {
 		err_set(e, ERR_SYS, "%s: connect: %s", path, strerror(errno));

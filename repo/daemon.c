@@ -15,6 +15,7 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/base/notify.h"
+#include "proto/base/owner.h"
 #include "proto/lane_ssh.h"
 #include "repo/serve/agents.h"
 #include "repo/serve/audited.h"
@@ -22,6 +23,7 @@
 #include "repo/serve/measure.h"
 #include "repo/serve/pulse.h"
 #include "repo/serve/retain.h"
+#include "repo/serve/scheduler.h"
 #include "repo/serve/tender.h"
 #include "repo/serve/tune.h"
 #include "repo/serve/verify.h"
@@ -255,6 +257,8 @@ daemon_open(
 	d->srv.catalog = catalog_new();
 	d->srv.locks = locks_new();
 	d->srv.jobs = jobs_new(serve_let_go, &d->srv);
+	d->srv.pace = pace_new();
+	jobs_pace(d->srv.jobs, d->srv.pace);
 	d->srv.queue = agents_queue(&d->srv, (unsigned)s->jobs);
 	d->srv.events = events_new(dir);
 	jobs_tell(d->srv.jobs, d->srv.events);
@@ -290,6 +294,7 @@ daemon_close(struct daemon *d)
 {
 	measure_stop(d->http);
 	watch_stop(d->watch);
+	scheduler_stop(d->srv.scheduler);
 	tender_stop(d->tender);
 	verifiers_free(d->srv.verifiers);
 	scrubber_stop(d->srv.scrubber);
@@ -297,8 +302,10 @@ daemon_close(struct daemon *d)
 	store_close(d->srv.store);
 	hook_stop(d->srv.hook, HOOK_STOP_MS);
 	queue_free(d->srv.queue);
+	scheduler_free(d->srv.scheduler);
 	jobs_free(d->srv.jobs);
 	events_free(d->srv.events);
+	pace_free(d->srv.pace);
 	locks_free(d->srv.locks);
 	guard_close(d->srv.guard);
 	catalog_free(d->srv.catalog);
@@ -388,6 +395,7 @@ stop(struct daemon *d)
 	locks_close(d->srv.locks);
 	queue_close(d->srv.queue, "the daemon is stopping");
 	jobs_end_all(d->srv.jobs, "the daemon is stopping");
+	scheduler_stop(d->srv.scheduler);
 	if (listener_stop(d->listener, STOP_MS))
 		return;
 	/* As after a power cut: what was committed is safe. */
@@ -481,7 +489,9 @@ serve(struct daemon *d, const char *dir, const struct settings *s,
 		return rc;
 	/* Before anybody can do anything. */
 	audited_start(&d->srv);
-	rc = listener_start(&d->srv, &lo, &d->listener, e);
+	rc = scheduler_start(&d->srv, &d->srv.scheduler);
+	if (rc == 0)
+		rc = listener_start(&d->srv, &lo, &d->listener, e);
 	if (rc != 0) {
 		audited_stop(&d->srv, e->text);
 		return rc;
@@ -519,6 +529,10 @@ main(int argc, char **argv)
 	int rc;
 
 	parse_args(argc, argv, &o);
+	if (owner_become(o.src.dir, &e) != 0) {
+		fprintf(stderr, "backstayd: %s\n", e.text);
+		return 1;
+	}
 	if (settings_open(&o.src, &d.srv.settings, &wrong) != 0) {
 		fputs(buf_cstr(&wrong), stderr);
 		fputs("backstayd: the settings have faults\n", stderr);

@@ -319,7 +319,7 @@ state_of(int state)
 }
 
 int
-lv_read_state(struct guest *g, struct err *e)
+lv_read_running(struct guest *g, struct err *e)
 {
 	struct lv *lv = g->impl;
 	int state, reason;
@@ -330,8 +330,17 @@ lv_read_state(struct guest *g, struct err *e)
 	/* A domain that panicked is there until somebody destroys it. */
 	if (state == VIR_DOMAIN_CRASHED && virDomainIsActive(lv->dom) == 1)
 		g->state = GUEST_PAUSED;
-	g->pid = lv_find_qemu(lv);
 	return 0;
+}
+
+int
+lv_read_state(struct guest *g, struct err *e)
+{
+	int rc = lv_read_running(g, e);
+
+	if (rc == 0)
+		g->pid = lv_find_qemu(g->impl);
+	return rc;
 }
 
 static int

@@ -9,6 +9,7 @@
  *   guest_libvirt_check.c    checkpoints
  *   guest_libvirt_view.c     a view: files, begin, watch, end
  *   guest_libvirt_release.c  what killed runs left
+ *   guest_libvirt_list.c     all domains of a host (domains.h)
  */
 #ifndef AGENT_GUEST_GUEST_LIBVIRT_H
 #define AGENT_GUEST_GUEST_LIBVIRT_H
@@ -82,8 +83,9 @@ struct lv {
 
 /* --- guest_libvirt.c */
 
-/** lv_read_state(g, e): state and pid as they are now.  Between lv_enter and
- * lv_leave. */
+/** lv_read_state(g, e): state and pid as they are now; lv_read_running(g, e):
+ * the state alone.  Between lv_enter and lv_leave. */
+int lv_read_running(struct guest *g, struct err *e);
 int lv_read_state(struct guest *g, struct err *e);
 
 /* --- guest_libvirt_call.c */
@@ -93,6 +95,10 @@ int lv_read_state(struct guest *g, struct err *e);
 void lv_init(struct lv *lv);
 void lv_fini(struct lv *lv);
 int lv_connect(struct lv *lv, const char *domain, struct err *e);
+
+/** lv_open(lv, ms, e): as lv_enter, of a connection without a domain, which is
+ * made once.  lv_init before it, lv_leave and lv_fini after it. */
+int lv_open(struct lv *lv, unsigned ms, struct err *e);
 
 /**
  * lv_enter(lv, ms, e): before calls of libvirt, which have ${ms} altogether;

@@ -182,22 +182,36 @@ lv_fini(struct lv *lv)
 	pthread_mutex_destroy(&lv->mu);
 }
 
+static const char *
+uri_name(const struct lv *lv)
+{
+	return lv->uri == NULL ? "libvirt" : lv->uri;
+}
+
 /* With the clock running. */
 static int
-open_domain(struct lv *lv, const char *domain, struct err *e)
+open_connection(struct lv *lv, struct err *e)
 {
-	const char *uri = lv->uri == NULL ? "libvirt" : lv->uri;
-
 	opening = &lv->clock;
 	lv->conn = virConnectOpen(lv->uri);
 	opening = NULL;
 	if (lv->conn == NULL)
-		return lv_error(lv, e, "cannot connect to %s", uri);
+		return lv_error(lv, e, "cannot connect to %s", uri_name(lv));
+	return 0;
+}
+
+static int
+open_domain(struct lv *lv, const char *domain, struct err *e)
+{
+	int rc = open_connection(lv, e);
+
+	if (rc != 0)
+		return rc;
 	lv->dom = virDomainLookupByUUIDString(lv->conn, domain);
 	if (lv->dom == NULL)
 		lv->dom = virDomainLookupByName(lv->conn, domain);
 	if (lv->dom == NULL)
-		return lv_error(lv, e, "domain %s of %s", domain, uri);
+		return lv_error(lv, e, "domain %s of %s", domain, uri_name(lv));
 	return 0;
 }
 
@@ -211,6 +225,19 @@ lv_connect(struct lv *lv, const char *domain, struct err *e)
 	if (rc == 0 && virDomainGetUUIDString(lv->dom, lv->uuid) == -1)
 		rc = lv_error(lv, e, "domain %s", domain);
 	clock_set(&lv->clock, 0);
+	return rc;
+}
+
+int
+lv_open(struct lv *lv, unsigned ms, struct err *e)
+{
+	int rc;
+
+	pthread_mutex_lock(&lv->mu);
+	clock_set(&lv->clock, ms);
+	rc = open_connection(lv, e);
+	if (rc != 0)
+		lv_leave(lv);
 	return rc;
 }
 

@@ -31,6 +31,7 @@ backup_prepare(struct backup *b, struct err *e)
 
 	json_set_str(ask, "vm", o->vm);
 	json_set_bool(ask, "full", o->full);
+	remote_ask_task(ask);
 	remote_ask_wait(ask, o->job.wait_ms);
 	rc = remote_call(&b->job.control, ask,
 	    remote_wait_ms(REMOTE_CALL_MS, o->job.wait_ms), &answer, e);
@@ -96,6 +97,7 @@ begin_ask(
 	if (checkpoint != NULL)
 		json_set_str(ask, "checkpoint", checkpoint);
 	json_set_bool(ask, "full", o->full);
+	remote_ask_task(ask);
 	remote_ask_wait(ask, o->job.wait_ms);
 	return ask;
 }

@@ -26,6 +26,15 @@ remote_op(const char *op)
 }
 
 void
+remote_ask_task(json_t *ask)
+{
+	const char *task = getenv("BACKSTAY_AGENT_TASK");
+
+	if (task != NULL && *task != 0)
+		json_set_str(ask, "task", task);
+}
+
+void
 remote_ask_wait(json_t *ask, int wait_ms)
 {
 	if (wait_ms != 0)
@@ -186,14 +195,16 @@ read_hello(struct remote *r, const json_t *j, struct err *e)
 }
 
 static int
-hello(struct remote *r, struct err *e)
+hello(struct remote *r, const char *feature, struct err *e)
 {
-	json_t *ask = remote_op("hello"), *answer;
+	json_t *ask = remote_op("hello"), *answer, *features = json_array();
 	int rc;
 
 	json_set_u64(ask, "version", PROTOCOL_VERSION);
 	json_set_str(ask, "program", "backstay-agent");
-	json_object_set_new(ask, "features", json_array());
+	if (feature != NULL)
+		json_array_append_new(features, json_string(feature));
+	json_object_set_new(ask, "features", features);
 	rc = remote_call(r, ask, REMOTE_CALL_MS, &answer, e);
 	if (rc != 0)
 		return rc;
@@ -208,6 +219,13 @@ int
 remote_open(const struct repo_url *url, const struct identity *id,
     struct remote *out, struct err *e)
 {
+	return remote_open_for(url, id, NULL, out, e);
+}
+
+int
+remote_open_for(const struct repo_url *url, const struct identity *id,
+    const char *feature, struct remote *out, struct err *e)
+{
 	struct lane_ssh_target t = { .host = url->host, .port = url->port };
 	int rc;
 
@@ -221,7 +239,7 @@ remote_open(const struct repo_url *url, const struct identity *id,
 	}
 	if (rc != 0)
 		return rc;
-	rc = hello(out, e);
+	rc = hello(out, feature, e);
 	if (rc != 0)
 		remote_close(out);
 	return rc;

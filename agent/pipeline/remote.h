@@ -41,6 +41,11 @@ struct remote {
  */
 int remote_open(const struct repo_url *url, const struct identity *id,
     struct remote *out, struct err *e);
+
+/** remote_open_for(..., feature, ...): the same, and hello has that feature:
+ * "serve", on which the daemon lets an agent in beside full lanes of work. */
+int remote_open_for(const struct repo_url *url, const struct identity *id,
+    const char *feature, struct remote *out, struct err *e);
 void remote_close(struct remote *r);
 
 /**
@@ -62,6 +67,10 @@ int remote_poll(struct remote *r, struct err *e);
 
 /** remote_op(op): a new question. */
 json_t *remote_op(const char *op);
+
+/** remote_ask_task(ask): this process does a task for `backstay-agent serve`
+ * ($BACKSTAY_AGENT_TASK): have the daemon know which. */
+void remote_ask_task(json_t *ask);
 
 /** remote_ask_wait(ask, wait_ms): have the daemon wait for locks; -1: for ever.
  * remote_wait_ms(call_ms, wait_ms): how long to wait for such an answer. */

@@ -25,6 +25,7 @@ begin(struct restore *r, const struct restore_options *o, struct manifest *m,
 	json_set_str(ask, "backup", o->backup);
 	if (o->onto != NULL)
 		json_set_str(ask, "onto", o->onto);
+	remote_ask_task(ask);
 	remote_ask_wait(ask, o->job.wait_ms);
 	rc = remote_call(
 	    c, ask, remote_wait_ms(REMOTE_CALL_MS, o->job.wait_ms), &answer, e);
@@ -202,11 +203,12 @@ inherit(const struct sink *s, const struct restore_place *p,
 {
 	char identity[MANIFEST_IDENTITY_MAX + 1] = "";
 
-	if (p->was_there)
-		origin_identity(s->target->old_fd, identity);
-	else if (!p->named)
+	/* Where it was it is that disk again, whatever was there meanwhile. */
+	if (strcmp(p->path, manifest_path(m, p->volume)) == 0)
 		snprintf(identity, sizeof(identity), "%s",
 		    manifest_identity(m, p->volume));
+	else if (p->was_there)
+		origin_identity(s->target->old_fd, identity);
 	origin_inherit(s->fd, identity);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * unusual: whether a backup holds far more new data than its VM's backups do.
- * Pure.  The rule, and why: DESIGN.md 15.
+ * Pure.  The rule, and why: DESIGN.md 19.
  *
  * Who encrypts a guest's files changes much, of which nobody has anything, and
  * which does not compress.  So what is looked at is *new* bytes (changed, and

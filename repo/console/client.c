@@ -9,6 +9,7 @@
 #include "proto/msg.h"
 #include "proto/name.h"
 #include "repo/console/console.h"
+#include "repo/console/unit.h"
 
 enum { CALL_MS = 60000, WAIT_S_MAX = 1000000 };
 
@@ -40,17 +41,20 @@ static int
 greet(struct console *c, const char *dir, struct err *e)
 {
 	json_t *ask = console_op("hello"), *answer;
+	struct buf start = { 0 };
 	char *path;
 	int rc;
 
 	path = xasprintf("%s/socket", dir);
 	rc = lane_unix_connect(path, &c->lane, e);
 	free(path);
-	if (rc == ERR_NOENT)
+	if (rc == ERR_NOENT) {
+		unit_start(dir, false, &start);
 		err_set(e, rc,
-		    "%s: the daemon is not running (start it with `backstayd "
-		    "%s`)",
-		    dir, dir);
+		    "%s: the daemon is not running (start it with `%s`)", dir,
+		    buf_cstr(&start));
+		buf_fini(&start);
+	}
 	if (rc != 0) {
 		json_decref(ask);
 		return rc;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "proto/base/json.h"
+#include "proto/base/owner.h"
 #include "repo/console/console.h"
 #include "repo/console/noted.h"
 #include "repo/settings/settings.h"
@@ -124,6 +125,8 @@ cmd_fsck(struct console *c, int argc, char **argv)
 		return console_misuse(c, "what is \"%s\"?", argv[optind]);
 	if (console_dir(c) == NULL)
 		return EXIT_MISUSE;
+	if (owner_become(c->dir, &e) != 0)
+		return console_fail(&e);
 	if (o.index == NULL)
 		o.index = index_of(c->dir, &s);
 	rc = fsck(c->dir, &o, say, NULL, &r, &e);

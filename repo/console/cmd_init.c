@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +10,13 @@
 #include <unistd.h>
 
 #include "proto/base/io.h"
+#include "proto/base/owner.h"
 #include "proto/chunk.h"
 #include "proto/lane_ssh.h"
 #include "proto/name.h"
 #include "repo/console/console.h"
 #include "repo/console/noted.h"
+#include "repo/console/unit.h"
 #include "repo/serve/auth.h"
 #include "repo/settings/settings.h"
 #include "repo/store/store.h"
@@ -89,6 +92,37 @@ out:
 	return rc;
 }
 
+/*
+ * Whose it will be, and so who this process is from here on.  A folder that is
+ * there and another's stays theirs.
+ */
+static int
+take_owner(const char *dir, const char *user, struct err *e)
+{
+	struct stat st;
+	bool made;
+	int rc;
+
+	if (geteuid() != 0)
+		return user == NULL ? 0
+				    : err_set(e, ERR_DENIED,
+					  "--user %s: only root can give the "
+					  "repository to a user",
+					  user);
+	made = mkdir(dir, 0700) == 0;
+	if (!made && (stat(dir, &st) == -1 || !store_init_may(dir)))
+		return 0; /* store_init says what is wrong with it */
+	if (user == NULL && !made && st.st_uid != 0)
+		rc = owner_become(dir, e);
+	else if (user == NULL && getpwnam(UNIT_USER) == NULL)
+		rc = 0;
+	else
+		rc = owner_give(dir, user != NULL ? user : UNIT_USER, e);
+	if (rc != 0 && made)
+		rmdir(dir);
+	return rc;
+}
+
 static int
 make_settings(const char *dir, struct err *e)
 {
@@ -111,9 +145,12 @@ static void
 tell(const char *dir, uint32_t chunk_size, bool by_namespace,
     const char *packs, const char *fingerprint)
 {
+	const struct passwd *pw = getpwuid(geteuid());
 	char chunk[16], memory[16];
+	struct buf start = { 0 };
 
 	printf("%s: a new repository\n\n", dir);
+	printf("belongs to      %s\n", pw != NULL ? pw->pw_name : "you");
 	printf("chunk size      %s\n", size_print(chunk_size, chunk));
 	printf("data is shared  %s\n",
 	    by_namespace ? "within each namespace" : "by all VMs");
@@ -124,15 +161,17 @@ tell(const char *dir, uint32_t chunk_size, bool by_namespace,
 	       "SSD if there will be over 4 TB\n",
 	    size_print(UINT64_C(1000000000000) / chunk_size * INDEX_ENTRY_BYTES,
 		memory));
+	unit_start(dir, true, &start);
 	printf("\nNext:\n\n"
 	       "  backstay -r %s key add HOST KEYFILE    "
 	       "(what `backstay-agent keygen` printed there)\n"
-	       "  backstayd %s\n"
+	       "  %s\n"
 	       "  backstay-agent enroll ssh://THIS-HOST        "
 	       "(on each host; it shows the host key above)\n"
 	       "  backstay-agent backup --repo ssh://THIS-HOST VM "
 	       "--disk NAME=IMAGE\n",
-	    dir, dir);
+	    dir, buf_cstr(&start));
+	buf_fini(&start);
 }
 
 int
@@ -142,13 +181,14 @@ cmd_init(struct console *c, int argc, char **argv)
 		{ "chunk-size", required_argument, NULL, 'c' },
 		{ "dedup", required_argument, NULL, 'd' },
 		{ "packs", required_argument, NULL, 'p' },
+		{ "user", required_argument, NULL, 'u' },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 }
 	};
 	uint64_t chunk_size = CHUNK_SIZE_DEFAULT;
 	bool by_namespace = false;
 	char *fingerprint = NULL;
 	struct err e = { 0 };
-	const char *dir, *packs = NULL;
+	const char *dir, *user = NULL, *packs = NULL;
 	int o, rc;
 
 	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -170,6 +210,7 @@ cmd_init(struct console *c, int argc, char **argv)
 				    optarg);
 			break;
 		case 'p': packs = optarg; break;
+		case 'u': user = optarg; break;
 		case 'h': return console_help(c);
 		default: return console_misuse(c, "see the usage");
 		}
@@ -179,6 +220,9 @@ cmd_init(struct console *c, int argc, char **argv)
 	dir = optind < argc ? argv[optind] : c->dir;
 	if (dir == NULL)
 		return console_misuse(c, "which folder?");
+	rc = take_owner(dir, user, &e);
+	if (rc != 0)
+		return console_fail(&e);
 	lane_ssh_init();
 	rc = store_init(dir, (uint32_t)chunk_size, by_namespace, packs, &e);
 	if (rc == 0) {

@@ -11,6 +11,7 @@
 
 #include "proto/base/io.h"
 #include "proto/base/json.h"
+#include "proto/base/owner.h"
 #include "proto/lane_ssh.h"
 #include "repo/console/console.h"
 #include "repo/console/noted.h"
@@ -46,6 +47,9 @@ file_open(const char *dir, struct file *f, struct err *e)
 	int rc;
 
 	*f = (struct file){ .dir = dir, .dirfd = -1, .lockfd = -1 };
+	rc = owner_become(dir, e);
+	if (rc != 0)
+		return rc;
 	f->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (f->dirfd == -1 ||
 	    faccessat(f->dirfd, "backstay.json", F_OK, 0) == -1) {
@@ -221,7 +225,7 @@ take_option(const struct console *c, int o, struct auth_key *k)
 		k->pattern[k->npatterns++] = xstrdup(optarg);
 		return 0;
 	case 'b':
-		if (size_parse(optarg, &k->bwlimit) != 0)
+		if (hours_parse(optarg, &k->bwlimit) != 0)
 			return console_misuse(c, "%s is no rate", optarg);
 		return 0;
 	case 'l':
@@ -235,6 +239,7 @@ static json_t *
 key_to_json(const struct auth_key *k, const char *fingerprint)
 {
 	json_t *o = json_object(), *roles = json_array(), *vms = json_array();
+	struct buf rate = { 0 };
 
 	json_set_str(o, "name", k->name);
 	json_set_str(o, "type", k->type);
@@ -247,7 +252,9 @@ key_to_json(const struct auth_key *k, const char *fingerprint)
 		json_array_append_new(vms, json_string(k->pattern[i]));
 	json_object_set_new(o, "roles", roles);
 	json_object_set_new(o, "vm", vms);
-	json_set_u64(o, "bwlimit", k->bwlimit);
+	hours_print(&k->bwlimit, &rate);
+	json_set_str(o, "bwlimit", buf_cstr(&rate));
+	buf_fini(&rate);
 	json_set_u64(o, "lanes", k->lanes);
 	json_set_u64(o, "jobs", k->jobs);
 	return o;
@@ -340,7 +347,7 @@ print_keys(const struct auth *a, bool json)
 
 	for (size_t i = 0; i < a->n; i++) {
 		const struct auth_key *k = &a->key[i];
-		struct buf roles = { 0 }, vms = { 0 };
+		struct buf roles = { 0 }, vms = { 0 }, rate = { 0 };
 		char *fingerprint = fingerprint_of(k);
 
 		json_array_append_new(all, key_to_json(k, fingerprint));
@@ -349,13 +356,12 @@ print_keys(const struct auth *a, bool json)
 		table_text(t, k->name);
 		table_text(t, buf_cstr(&roles));
 		table_text(t, buf_cstr(&vms));
-		if (k->bwlimit != 0)
-			table_size(t, k->bwlimit);
-		else
-			table_text(t, "-");
+		hours_print(&k->bwlimit, &rate);
+		table_text(t, k->bwlimit.n > 0 ? buf_cstr(&rate) : "-");
 		table_text(t, fingerprint);
 		buf_fini(&roles);
 		buf_fini(&vms);
+		buf_fini(&rate);
 		free(fingerprint);
 	}
 	if (json) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "proto/name.h"
 #include "repo/console/console.h"
@@ -47,6 +48,43 @@ print_retention(const json_t *r)
 		    answer_str(r, "doubt"));
 }
 
+/* Where nothing is held to a rate neither. */
+static void
+print_rates(const json_t *o)
+{
+	bool any = strcmp(answer_str(o, "bwlimit"), "0") != 0;
+	const json_t *it;
+	size_t i;
+
+	json_array_foreach(json_object_get(o, "keys"), i, it) any =
+	    any || strcmp(answer_str(it, "bwlimit"), "0") != 0;
+	json_array_foreach(json_object_get(o, "jobs"), i, it) any =
+	    any || strcmp(answer_str(it, "bwlimit"), "0") != 0;
+	if (any)
+		console_print_rates(o);
+}
+
+static void
+print_schedule(const json_t *s)
+{
+	static const char *const what[][2] = { { "missed", "missed" },
+		{ "failed", "failed" },
+		{ "prune_stopped", "keep what their rules would not" } };
+	const char *before = "";
+
+	if (answer_u64(s, "vms") == 0)
+		return;
+	printf("schedule    %" PRIu64 " VMs", answer_u64(s, "vms"));
+	for (int i = 0; i < 3; i++) {
+		if (answer_u64(s, what[i][0]) == 0)
+			continue;
+		printf("%s%" PRIu64 " %s", *before != 0 ? before : "; ",
+		    answer_u64(s, what[i][0]), what[i][1]);
+		before = ", ";
+	}
+	printf("%s\n", *before != 0 ? ": see `backstay schedule`" : "");
+}
+
 static void
 print(const json_t *a)
 {
@@ -77,7 +115,9 @@ print(const json_t *a)
 	    size_print(answer_u64(a, "chunk_size"), text));
 	printf("%-12s%12s\n\n", "shared by", answer_str(a, "dedup"));
 	console_print_reclaim(json_object_get(a, "reclaim"));
+	print_rates(json_object_get(a, "bwlimit"));
 	print_retention(json_object_get(a, "retention"));
+	print_schedule(json_object_get(a, "schedule"));
 	damage_print(json_object_get(a, "damage"));
 }
 

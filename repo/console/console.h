@@ -55,9 +55,11 @@ int cmd_prune(struct console *c, int argc, char **argv);
 int cmd_protect(struct console *c, int argc, char **argv);
 int cmd_unprotect(struct console *c, int argc, char **argv);
 int cmd_lock(struct console *c, int argc, char **argv);
+int cmd_schedule(struct console *c, int argc, char **argv);
 int cmd_gc(struct console *c, int argc, char **argv);
 int cmd_hold(struct console *c, int argc, char **argv);
 int cmd_notify(struct console *c, int argc, char **argv);
+int cmd_set(struct console *c, int argc, char **argv);
 
 /** console_misuse(c, fmt, ...): what is wrong with the command line, and how
  * it is; returns EXIT_MISUSE. */
@@ -109,6 +111,9 @@ void console_close(struct console *c);
 
 /** console_print_reclaim(r): the member "reclaim" of an answer, for people. */
 void console_print_reclaim(const json_t *r);
+
+/** console_print_rates(o): the member "bwlimit" of an answer, for people. */
+void console_print_rates(const json_t *o);
 
 /** console_print_json(j): readable, on stdout, with a newline. */
 void console_print_json(const json_t *j);

@@ -13,7 +13,7 @@
 static const struct command commands[] = {
 	{ "init",
 	    "REPO [--chunk-size SIZE] [--dedup repository|namespace]\n"
-	    "                      [--packs nfs://HOST/EXPORT/FOLDER]",
+	    "                    [--user NAME] [--packs nfs://HOST/EXPORT/FOLDER]",
 	    "make a new repository",
 	    "  --chunk-size SIZE   64K (default) to 4M, a power of two, for\n"
 	    "                      good: small chunks find more that is the\n"
@@ -25,7 +25,12 @@ static const struct command commands[] = {
 	    "                      with one another only, so that owners "
 	    "cannot\n"
 	    "                      learn of each other's data; default:\n"
-	    "                      repository, all share with all\n",
+	    "                      repository, all share with all\n"
+	    "  --user NAME         whose it will be, and so who runs the "
+	    "daemon;\n"
+	    "                      as root, default: who owns the folder, or "
+	    "else\n"
+	    "                      the user backstay, where there is one\n",
 	    cmd_init },
 	{ "key",
 	    "add NAME KEYFILE|- [--role R]... [--vm PATTERN]... [--bwlimit "
@@ -199,6 +204,15 @@ static const struct command commands[] = {
 	    "can be\n"
 	    "                      made later, and never be taken back\n",
 	    cmd_lock },
+	{ "schedule", "[VM] [--json] | --check TIMES [--json]",
+	    "show when VMs are backed up, and how that went",
+	    "VM is a name or a pattern.\n"
+	    "\n"
+	    "  --check TIMES   the next five of such times as the settings have "
+	    "them,\n"
+	    "                  such as 'Mon..Fri 02:30; Sat *-*~7/1 "
+	    "03:00'\n",
+	    cmd_schedule },
 	{ "gc",
 	    "[pause|resume|status] [--rate RATE] [--wait[=SECONDS]] [--json]",
 	    "give space back now, and see how far that is",
@@ -215,6 +229,19 @@ static const struct command commands[] = {
 	    "  --for TIME    90s, 30m, 2h (default: 1h), at most 30d\n"
 	    "  --release     end it\n",
 	    cmd_hold },
+	{ "set", "[bwlimit RATE|settings] [--key NAME | --job N] [--json]",
+	    "change a rate while the daemon runs, or show all of them",
+	    "  RATE           bytes a second, such as 50M; 0: no limit; also by "
+	    "the\n"
+	    "                 hour: \"200M, Mon-Fri 08:00-18:00 50M\"\n"
+	    "  settings       what the settings say counts again\n"
+	    "  --key NAME     of the agents with that key, together\n"
+	    "  --job N        of that job\n"
+	    "\n"
+	    "Without --key and --job: of all agents together.  It lasts until "
+	    "the\n"
+	    "daemon ends, that of a job as long as the job.\n",
+	    cmd_set },
 	{ "verify",
 	    "[VM@BACKUP]... [--json] [--quiet]\n"
 	    "       backstay verify --damage [--json]",

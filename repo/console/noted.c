@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/base/owner.h"
 #include "repo/audit/audit.h"
 
 int
@@ -14,14 +15,18 @@ noted(const char *dir, const char *op, json_t *what, const char *outcome,
     struct err *e)
 {
 	struct audit_entry a = { .op = op, .what = what, .outcome = outcome };
-	char *who = xasprintf("uid %u", (unsigned)getuid());
+	char *who = xasprintf("uid %u", (unsigned)owner_before());
 	char *from = xasprintf("local process %d", (int)getpid());
 	int dirfd, rc;
 
 	a.who = who;
 	a.from = from;
-	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dirfd == -1 || faccessat(dirfd, "backstay.json", F_OK, 0) == -1) {
+	rc = owner_become(dir, e);
+	dirfd = rc == 0 ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (rc != 0) {
+		/* The text is there. */
+	} else if (dirfd == -1 ||
+	    faccessat(dirfd, "backstay.json", F_OK, 0) == -1) {
 		rc = err_set(e, ERR_NOENT, "%s: there is no repository: %s",
 		    dir, strerror(errno));
 	} else {

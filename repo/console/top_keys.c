@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "proto/base/json.h"
-#include "proto/name.h"
 #include "repo/console/console.h"
 #include "repo/console/watch_view.h"
 
@@ -107,28 +106,19 @@ key_cancel(struct top_ui *ui, int key, struct top_wish *w)
 	    ui->about);
 }
 
+/* Whether it is a rate is for the daemon to say. */
 static void
 set_limit(struct top_ui *ui, struct top_wish *w)
 {
-	uint64_t rate;
-
 	ui->mode = TOP_LOOK;
 	if (ui->input[0] == 0)
 		return;
-	if (size_parse(ui->input, &rate) != 0 || rate > INT64_MAX) {
-		say(ui, true, "bytes a second, such as 200M; 0: no limit");
-		return;
-	}
 	w->ask = console_op("set");
 	json_set_str(w->ask, "key", "bwlimit");
 	json_set_str(w->ask, "value", ui->input);
 	if (ui->about != 0)
 		json_set_u64(w->ask, "job", ui->about);
-	if (rate == 0)
-		snprintf(w->done, sizeof(w->done), "no limit any more");
-	else
-		snprintf(
-		    w->done, sizeof(w->done), "limited to %s/s", ui->input);
+	snprintf(w->done, sizeof(w->done), "the limit is %s now", ui->input);
 }
 
 static void

@@ -113,8 +113,9 @@ draw_title(struct canvas *c, const struct top_data *d)
 		n = (unsigned)snprintf(text, sizeof(text), "no daemon ");
 	else
 		n = (unsigned)snprintf(text, sizeof(text),
-		    "  %u agents  %u running  %" PRIu64 " queued ",
-		    connected(d->agents), in_state(d->jobs, "running"),
+		    "  %u agent%s  %u running  %" PRIu64 " queued ",
+		    connected(d->agents), connected(d->agents) == 1 ? "" : "s",
+		    in_state(d->jobs, "running"),
 		    in_state(d->jobs, "queued") + d->untold);
 	if (n < c->cols)
 		canvas_right(c, 0, c->cols, LOOK_TITLE, text);
@@ -132,7 +133,8 @@ ratio(const json_t *s, const char *of, const char *to, char out[WORDS_LEN])
 {
 	uint64_t x = answer_u64(s, of), y = answer_u64(s, to);
 
-	if (y == 0)
+	/* Less than 1: a backup that runs counts on one side alone. */
+	if (y == 0 || x < y)
 		return "-";
 	snprintf(out, WORDS_LEN, "%.1f", (double)x / (double)y);
 	return out;

@@ -9,7 +9,7 @@
 #include "proto/name.h"
 #include "repo/console/console.h"
 
-enum { LOW_PERCENT = 10, BRIM_PERCENT = 3 };
+enum { BRIM_PERCENT = 3 };
 
 struct list {
 	struct top_warn *out;
@@ -61,7 +61,7 @@ look_at_space(struct list *l, const json_t *status)
 	if (total == 0)
 		return;
 	percent = (unsigned)((double)avail * 100.0 / (double)total);
-	if (percent < LOW_PERCENT)
+	if (percent < answer_u64(status, "low_space") || percent < BRIM_PERCENT)
 		add(l, percent < BRIM_PERCENT,
 		    "little space: %s free, %u %% of the volume",
 		    size_print(avail, size), percent);
@@ -83,6 +83,23 @@ look_at_time(struct list *l, const json_t *r)
 		add(l, true,
 		    "all backups are protected: what people protected is not "
 		    "known");
+}
+
+/* Since the start of the daemon. */
+static void
+look_at_events(struct list *l, const json_t *events)
+{
+	uint64_t missed = answer_u64(events, "missed-schedule"),
+		 unusual = answer_u64(events, "unusual-change");
+
+	if (unusual > 0)
+		add(l, true,
+		    "%" PRIu64 " backups changed far more than is usual, see "
+		    "the log and `backstay history`",
+		    unusual);
+	if (missed > 0)
+		add(l, false, "%" PRIu64 " scheduled backups were missed",
+		    missed);
 }
 
 /* Those that the daemon still lists. */
@@ -108,8 +125,6 @@ top_warnings(
 	const char *last = answer_str(reclaim, "last");
 	const char *state = answer_str(reclaim, "state");
 	struct list l = { .out = out };
-	uint64_t missed =
-	    answer_u64(json_object_get(status, "schedules"), "missed");
 
 	look_at_damage(&l, json_object_get(status, "damage"));
 	look_at_space(&l, status);
@@ -119,9 +134,7 @@ top_warnings(
 		    last);
 	if (strcmp(state, "paused") == 0 || strcmp(state, "held") == 0)
 		add(&l, false, "no space is given back: %s", state);
-	if (missed > 0)
-		add(&l, false, "%" PRIu64 " scheduled backups were missed",
-		    missed);
+	look_at_events(&l, json_object_get(status, "events"));
 	look_at_jobs(&l, jobs);
 	/* Worst first; among equals as they were found. */
 	for (unsigned i = 1; i < l.n; i++)

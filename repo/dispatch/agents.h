@@ -88,6 +88,10 @@ struct agent {
 	bool given_up;                 /* and for longer than a grace */
 	struct agent_says says;
 	unsigned ntasks; /* that it has in hand */
+	/* Processes that nobody here knows of: it gets nothing until they are
+	 * gone, or until then: they may be at any VM. */
+	unsigned nstray;
+	uint64_t stray_ms;
 };
 
 struct agents {

@@ -19,6 +19,8 @@ queue_new(const struct queue_options *o)
 	struct queue *q = xcalloc(1, sizeof(*q));
 
 	q->o = *o;
+	if (q->o.grace_ms == 0)
+		q->o.grace_ms = QUEUE_GRACE_MS;
 	q->telling_end = &q->telling;
 	pthread_mutex_init(&q->mu, NULL);
 	return q;
@@ -93,6 +95,18 @@ wait_in(struct queue *q, struct entry *e)
 }
 
 static void
+out_with(struct queue *q, struct entry *e, struct agent *g)
+{
+	e->state = ENTRY_GIVEN;
+	e->agent = g;
+	e->last[0] = 0;
+	g->ntasks++;
+	q->nout++;
+	e->next = q->out;
+	q->out = e;
+}
+
+static void
 take_out(struct entry **list, struct entry *e)
 {
 	while (*list != e)
@@ -131,13 +145,8 @@ void
 entry_give(struct queue *q, struct entry *e, struct agent *g)
 {
 	wait_out(q, e);
-	e->state = ENTRY_GIVEN;
-	e->agent = g;
+	out_with(q, e, g);
 	random_bytes(e->task, sizeof(e->task));
-	g->ntasks++;
-	q->nout++;
-	e->next = q->out;
-	q->out = e;
 	pthread_cond_signal(&g->lane->work);
 }
 
@@ -193,9 +202,10 @@ entry_end(
 }
 
 void
-entry_back(struct queue *q, struct entry *e, const char *why)
+entry_back(struct queue *q, struct entry *e, bool lost, const char *why)
 {
-	char text[ERR_TEXT_MAX];
+	char text[ERR_TEXT_MAX], agent[NAME_PART_MAX + 1] = "";
+	uint8_t task[TASK_LEN];
 
 	if (q->closed) {
 		entry_end(q, e, JOB_FAILED, "the daemon is stopping");
@@ -211,8 +221,30 @@ entry_back(struct queue *q, struct entry *e, const char *why)
 	}
 	log_info("job %" PRIu64 ": %s of %s waits again: %s", e->job,
 	    job_kind_name(e->kind), e->vm, why);
+	if (lost)
+		memcpy(agent, e->agent->name, sizeof(agent));
+	memcpy(task, e->task, sizeof(task));
 	task_out(q, e);
+	memcpy(e->task, task, sizeof(task));
+	memcpy(e->last, agent, sizeof(agent));
 	wait_in(q, e);
+}
+
+bool
+entry_take_up(struct queue *q, struct agent *g, const uint8_t task[TASK_LEN])
+{
+	struct entry *e = q->waiting;
+
+	while (e != NULL &&
+	    (strcmp(e->last, g->name) != 0 ||
+		memcmp(e->task, task, TASK_LEN) != 0))
+		e = e->next;
+	if (e == NULL || queue_busy(q, e) != 0)
+		return false;
+	wait_out(q, e);
+	out_with(q, e, g);
+	e->told = true;
+	return true;
 }
 
 void
@@ -496,7 +528,7 @@ end_overdue(struct queue *q, uint64_t now)
 			continue;
 		queue_reason(q, e, why, sizeof(why));
 		snprintf(
-		    text, sizeof(text), "it could not begin in time: %s", why);
+		    text, sizeof(text), QUEUE_LATE ": %s", why);
 		entry_end(q, e, JOB_FAILED, text);
 	}
 }
@@ -508,7 +540,7 @@ queue_tick(struct queue *q)
 
 	queue_lock(q);
 	for (struct agent *g = q->agents.first; g != NULL; g = g->next)
-		if (g->lane == NULL && now - g->lost_ms >= QUEUE_GRACE_MS)
+		if (g->lane == NULL && now - g->lost_ms >= q->o.grace_ms)
 			queue_forget_lost(q, g);
 	end_overdue(q, now);
 	queue_dispatch(q);

@@ -28,6 +28,7 @@ enum {
 	QUEUE_MAX = 10000,      /* jobs that wait */
 	QUEUE_TRIES_MAX = 3,    /* handed over so often without beginning */
 	QUEUE_GRACE_MS = 30000, /* a lost agent may come back with its tasks */
+	QUEUE_STRAY_MS = 60000, /* for processes that nobody knows to end */
 	QUEUE_JOBS_MAX = 256,   /* at a time: the setting's bound */
 	QUEUE_WAIT_MAX_MS = 60000, /* of one `next` */
 	QUEUE_TICK_MS = 500,    /* who waits looks whether his peer is there */
@@ -48,7 +49,8 @@ struct queue_end {
 };
 
 struct queue_options {
-	unsigned jobs; /* at a time, over all hosts */
+	unsigned jobs;     /* at a time, over all hosts */
+	unsigned grace_ms; /* 0: QUEUE_GRACE_MS */
 	/* Each but the last is called with the queue's mutex held; they may
 	 * take the mutexes of jobs and of events, and no other. */
 	uint64_t (*id)(void *arg); /* the number of a new job */
@@ -62,6 +64,10 @@ struct queue_options {
 	int (*cancel)(void *arg, uint64_t job, const char *who, struct err *e);
 	void *arg;
 };
+
+/* What a job ended with that was not handed over before its until_ms, and then
+ * why. */
+#define QUEUE_LATE "it could not begin in time"
 
 struct queue;
 
@@ -130,6 +136,10 @@ unsigned queue_to_json(struct queue *q, uint64_t job, json_t *jobs);
  * ${after} (or NULL); as many as an answer can have: ${next} (room:
  * NAME_PART_MAX + 1) is the last one's name then, else "". */
 json_t *queue_agents_to_json(struct queue *q, const char *after, char *next);
+
+/** queue_vms(q, n): names of the VMs that connected agents back up, in any
+ * order, some twice; the caller's: free. */
+char (*queue_vms(struct queue *q, size_t *n))[VM_NAME_MAX + 1];
 
 /* What the agent ${name} reports of a VM. */
 struct queue_look {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/base/io.h"
 #include "repo/dispatch/queue_impl.h"
 
 /* Which agent it would go to; NULL: none that is connected. */
@@ -38,21 +39,35 @@ touches(const struct entry *x, const char *vm)
 	return strcmp(x->vm, vm) == 0 || strcmp(x->other, vm) == 0;
 }
 
-/* The job that has one of its VMs in hand, or 0. */
-static uint64_t
-who_is_at(struct queue *q, const struct entry *e)
+/* What leaves, on a host that is lost, is in no other's way. */
+static bool
+counts(const struct entry *x)
+{
+	return x->state != ENTRY_LEAVING || !x->agent->given_up;
+}
+
+uint64_t
+queue_busy(struct queue *q, const struct entry *e)
 {
 	uint64_t job = 0;
 
 	for (const struct entry *x = q->out; x != NULL; x = x->next)
-		if (touches(x, e->vm) ||
-		    (e->other[0] != 0 && touches(x, e->other)))
+		if (counts(x) &&
+		    (touches(x, e->vm) ||
+			(e->other[0] != 0 && touches(x, e->other))))
 			return x->job;
 	if (q->o.busy != NULL)
 		job = q->o.busy(q->o.arg, e->vm);
 	if (job == 0 && q->o.busy != NULL && e->other[0] != 0)
 		job = q->o.busy(q->o.arg, e->other);
 	return job;
+}
+
+static bool
+has_place(const struct agent *g)
+{
+	return g->lane != NULL && g->ntasks < g->says.jobs &&
+	    (g->nstray == 0 || now_ms() >= g->stray_ms);
 }
 
 static void
@@ -67,8 +82,8 @@ dispatch_kind(struct queue *q, enum job_kind kind)
 		if (e->kind != kind)
 			continue;
 		g = agent_of(q, e);
-		if (g != NULL && g->ntasks < g->says.jobs && may(g, e) &&
-		    who_is_at(q, e) == 0)
+		if (g != NULL && has_place(g) && may(g, e) &&
+		    queue_busy(q, e) == 0)
 			entry_give(q, e, g);
 	}
 }
@@ -79,7 +94,7 @@ any_place(const struct queue *q)
 	if (q->closed || q->nwaiting == 0 || q->nout >= q->o.jobs)
 		return false;
 	for (const struct agent *g = q->agents.first; g != NULL; g = g->next)
-		if (g->lane != NULL && g->ntasks < g->says.jobs)
+		if (has_place(g))
 			return true;
 	return false;
 }
@@ -121,12 +136,16 @@ queue_reason(struct queue *q, const struct entry *e, char *out, size_t len)
 
 	if (nobody(q, e, out, len))
 		return;
-	job = who_is_at(q, e);
+	job = queue_busy(q, e);
 	if (job != 0)
 		snprintf(out, len, "waits for job %" PRIu64, job);
 	else if (g->ntasks >= g->says.jobs)
 		snprintf(out, len, "waits for a place on %s (%u of %u)",
 		    g->name, g->ntasks, g->says.jobs);
+	else if (!has_place(g))
+		snprintf(out, len,
+		    "%s first ends %u processes of an earlier connection",
+		    g->name, g->nstray);
 	else if (q->nout >= q->o.jobs)
 		snprintf(out, len, "waits for a place: %u of %u jobs run",
 		    q->nout, q->o.jobs);

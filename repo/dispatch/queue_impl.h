@@ -33,6 +33,9 @@ struct entry {
 	/* Unless WAITING: */
 	struct agent *agent;
 	uint8_t task[TASK_LEN];
+	/* WAITING: that agent was lost with that task, and gets it back if it
+	 * comes with it; or "". */
+	char last[NAME_PART_MAX + 1];
 	bool told;      /* a `next` has answered it */
 	bool stop;      /* its agent is to end the process, */
 	bool stop_told; /* and knows */
@@ -90,14 +93,20 @@ void entry_tell(
     struct queue *q, struct entry *e, enum job_state state, const char *text);
 
 /** entry_back(q, e, why): a GIVEN one waits again, in its old place; or fails
- * after QUEUE_TRIES_MAX. */
-void entry_back(struct queue *q, struct entry *e, const char *why);
+ * after QUEUE_TRIES_MAX.  With ${lost} its agent may still come back with it:
+ * entry_take_up, which says whether it could. */
+void entry_back(struct queue *q, struct entry *e, bool lost, const char *why);
+bool entry_take_up(
+    struct queue *q, struct agent *g, const uint8_t task[TASK_LEN]);
 
 /** entry_gone(q, e): the process of a LEAVING one has ended; frees ${e}. */
 void entry_gone(struct queue *q, struct entry *e);
 
 /** entry_give(q, e, g): a WAITING one is that agent's task from here on. */
 void entry_give(struct queue *q, struct entry *e, struct agent *g);
+
+/** queue_busy(q, e): the job that has one of its VMs in hand, or 0. */
+uint64_t queue_busy(struct queue *q, const struct entry *e);
 
 /** queue_dispatch(q): hand over all that can be; whoever frees a place, or
  * brings an agent or a job, calls it. */
@@ -110,8 +119,8 @@ void queue_reason(
 /** queue_find_task(q, task): one that is out, or NULL. */
 struct entry *queue_find_task(struct queue *q, const uint8_t task[TASK_LEN]);
 
-/** queue_forget_lost(q, g): the agent's tasks after it was lost for good, or
- * has others. */
+/** queue_forget_lost(q, g): the agent's tasks after it was lost for longer than
+ * a grace. */
 void queue_forget_lost(struct queue *q, struct agent *g);
 
 /** queue_lock; queue_unlock(q): and call back. */

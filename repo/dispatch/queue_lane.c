@@ -30,27 +30,26 @@ queue_lane_new(struct queue *q, const char *key, const char *from,
 	return l;
 }
 
-/* The agent's tasks that fulfil nothing: it was lost, and will not begin them.
- * What has begun goes on by its own lanes. */
+/*
+ * Others may have what it has not begun.  What has begun goes on by its own
+ * lanes.  What leaves stands in nobody's way any more, but is kept: if the
+ * agent comes back it says whether that process is still there.
+ */
 void
 queue_forget_lost(struct queue *q, struct agent *g)
 {
 	struct entry *e, *next;
 	char why[120];
 
-	snprintf(why, sizeof(why), "the connection to %s was lost", g->name);
-	for (e = q->out; e != NULL; e = next) {
-		next = e->next;
-		if (e->agent != g)
-			continue;
-		if (e->state == ENTRY_GIVEN)
-			entry_back(q, e, why);
-		else if (e->state == ENTRY_LEAVING)
-			entry_gone(q, e);
-	}
 	if (g->given_up)
 		return;
 	g->given_up = true;
+	snprintf(why, sizeof(why), "the connection to %s was lost", g->name);
+	for (e = q->out; e != NULL; e = next) {
+		next = e->next;
+		if (e->agent == g && e->state == ENTRY_GIVEN)
+			entry_back(q, e, true, why);
+	}
 	if (q->o.seen != NULL)
 		q->o.seen(q->o.arg, g->name, g->says.host, false);
 }
@@ -82,7 +81,7 @@ queue_lane_end(struct queue_lane *l)
 			/* It never heard of these. */
 			if (e->agent == g && e->state == ENTRY_GIVEN &&
 			    !e->told)
-				entry_back(q, e, "its agent was lost");
+				entry_back(q, e, false, "its agent was lost");
 		}
 		queue_dispatch(q);
 	}
@@ -108,13 +107,22 @@ reconcile(
 	struct entry *e, *next;
 	char why[120];
 
+	g->nstray = 0;
+	for (unsigned i = 0; i < n; i++)
+		if (queue_find_task(q, running[i]) == NULL &&
+		    !entry_take_up(q, g, running[i]))
+			g->nstray++;
+	if (g->nstray == 0)
+		g->stray_ms = 0;
+	else if (g->stray_ms == 0)
+		g->stray_ms = now_ms() + QUEUE_STRAY_MS;
 	snprintf(why, sizeof(why), "%s does not know of it", g->name);
 	for (e = q->out; e != NULL; e = next) {
 		next = e->next;
 		if (e->agent != g || !e->told || has_task(running, n, e->task))
 			continue;
 		if (e->state == ENTRY_GIVEN)
-			entry_back(q, e, why);
+			entry_back(q, e, false, why);
 		else if (e->state == ENTRY_LEAVING)
 			entry_gone(q, e);
 		else

@@ -126,6 +126,26 @@ queue_agents_to_json(struct queue *q, const char *after, char *next)
 	return list;
 }
 
+char (*queue_vms(struct queue *q, size_t *n))[VM_NAME_MAX + 1]
+{
+	char (*names)[VM_NAME_MAX + 1];
+	const struct agent *g;
+	size_t most = 0;
+
+	*n = 0;
+	queue_lock(q);
+	for (g = q->agents.first; g != NULL; g = g->next)
+		most += g->says.nvms;
+	names = xmalloc((most + 1) * sizeof(*names));
+	for (g = q->agents.first; g != NULL; g = g->next)
+		for (unsigned i = 0; i < g->says.nvms; i++)
+			if (g->lane != NULL && g->may_backup)
+				memcpy(names[(*n)++], g->says.vm[i].name,
+				    sizeof(names[0]));
+	queue_unlock(q);
+	return names;
+}
+
 void
 queue_look(
     struct queue *q, const char *agent, const char *vm, struct queue_look *out)

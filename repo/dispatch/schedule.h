@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * schedule: what is due for a VM.  Pure: one record a VM, a plan, and the wall
- * clock, in seconds since 1970.  repo/DESIGN.md 16 says what it keeps true.
+ * clock, in seconds since 1970.  repo/DESIGN.md 20 says what it keeps true.
  *
  * A *time* of a plan is dealt with once: it becomes the time that is due, in
  * place of one that still was, or it passes while the VM's job runs.  What is

@@ -10,7 +10,7 @@
 #include "proto/base/buf.h"
 #include "proto/base/err.h"
 
-enum { HTTP_CONNECTIONS_MAX = 16, HTTP_IDLE_S = 10 };
+enum { HTTP_CONNECTIONS_MAX = 16, HTTP_IDLE_S = 5 };
 
 struct http_page {
 	const char *path; /* "/metrics" */

@@ -56,6 +56,12 @@ changes_state(const json_t *q)
 		strcmp(action, "start") != 0);
 }
 
+static bool
+has_value(const json_t *q)
+{
+	return json_object_get(q, "value") != NULL;
+}
+
 static const struct audited {
 	const char *op;
 	bool ahead;                      /* noted before it is done */
@@ -72,6 +78,7 @@ static const struct audited {
 	{ "backup", false, NULL },
 	{ "restore_on", false, NULL },
 	{ "cancel", false, NULL },
+	{ "set", false, has_value },
 };
 
 static const struct audited *
@@ -111,7 +118,7 @@ note(struct session *s, const char *op, json_t *what, const char *outcome,
 {
 	char *who = audited_who(s);
 	struct audit_entry a = { .who = who,
-		.from = lane_peer(s->lane),
+		.from = s->lane != NULL ? lane_peer(s->lane) : "daemon",
 		.op = op,
 		.what = what,
 		.outcome = outcome,

@@ -142,10 +142,9 @@ set_option(
 	if (strcmp(name, "vm") == 0)
 		return add_pattern(k, value, e);
 	if (strcmp(name, "bwlimit") == 0) {
-		if (k->bwlimit != 0)
+		if (k->bwlimit.n != 0)
 			return err_set(e, ERR_INVAL, "bwlimit= is given twice");
-		if (size_parse(value, &k->bwlimit) != 0 || k->bwlimit < 1024 ||
-		    k->bwlimit > INT64_MAX)
+		if (hours_parse(value, &k->bwlimit) != 0)
 			return err_set(e, ERR_INVAL,
 			    "bwlimit=%.40s is no rate from 1K a second up "
 			    "(such as 200M)",
@@ -419,6 +418,19 @@ auth_parse(const char *text, size_t len, const char *name, struct auth *out,
 	return 0;
 }
 
+/* In quotes only where they are needed. */
+static void
+print_rate(const struct hours *h, const char *sep, struct buf *out)
+{
+	struct buf text = { 0 };
+	const char *quote;
+
+	hours_print(h, &text);
+	quote = strpbrk(buf_cstr(&text), " ,") != NULL ? "\"" : "";
+	buf_printf(out, "%sbwlimit=%s%s%s", sep, quote, buf_cstr(&text), quote);
+	buf_fini(&text);
+}
+
 void
 auth_print_key(const struct auth_key *k, struct buf *out)
 {
@@ -435,8 +447,8 @@ auth_print_key(const struct auth_key *k, struct buf *out)
 		buf_printf(out, "%svm=\"%s\"", sep, k->pattern[i]);
 		sep = ",";
 	}
-	if (k->bwlimit != 0) {
-		buf_printf(out, "%sbwlimit=%" PRIu64, sep, k->bwlimit);
+	if (k->bwlimit.n != 0) {
+		print_rate(&k->bwlimit, sep, out);
 		sep = ",";
 	}
 	if (k->lanes != AUTH_LANES_DEFAULT) {

@@ -9,7 +9,8 @@
  *	role=backup,vm="web*",bwlimit=200M ssh-ed25519 AAAAC3... kvm01
  *
  * role=R (backup, restore, delete, admin; again for more), vm=PATTERN (again
- * for more), bwlimit=RATE (bytes a second), lanes=N, jobs=N.  Without a role
+ * for more), bwlimit=RATE (bytes a second; or "RATES" by the hour, as hours.h
+ * has them), lanes=N, jobs=N.  Without a role
  * it is backup and restore, without a pattern all VMs.  NAME is what the key
  * goes by and is one word.
  */
@@ -23,6 +24,7 @@
 #include "proto/base/buf.h"
 #include "proto/base/err.h"
 #include "proto/name.h"
+#include "repo/settings/hours.h"
 
 #define AUTH_FILE "authorized_agents"
 
@@ -53,7 +55,7 @@ struct auth_key {
 	unsigned roles;
 	char **pattern;
 	unsigned npatterns; /* 0: all VMs */
-	uint64_t bwlimit;   /* bytes a second; 0: none */
+	struct hours bwlimit;
 	unsigned lanes;
 	unsigned jobs;
 	unsigned line; /* where it was read; 0: nowhere */

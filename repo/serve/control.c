@@ -12,6 +12,7 @@
 #include "repo/serve/definition.h"
 #include "repo/serve/notify.h"
 #include "repo/serve/retain.h"
+#include "repo/serve/scheduler.h"
 #include "repo/serve/verify.h"
 
 enum {
@@ -354,6 +355,31 @@ json_bound(uint64_t v)
 	return v < INT64_MAX ? v : INT64_MAX;
 }
 
+/* What was told since the start, by kind. */
+static json_t *
+told(struct serve *srv)
+{
+	struct events_counts n = { .lost = 0 };
+	json_t *o = json_object();
+
+	if (srv->events != NULL)
+		events_counts(srv->events, &n);
+	for (int k = 0; k < EVENT_KINDS; k++)
+		json_set_u64(
+		    o, event_kind_name((enum event_kind)k), n.posted[k]);
+	return o;
+}
+
+static uint64_t
+low_space(struct serve *srv)
+{
+	const struct settings *s = settings_get(srv->settings);
+	uint64_t percent = s->low_space;
+
+	settings_put(srv->settings, s);
+	return percent;
+}
+
 static int
 op_status(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
@@ -385,10 +411,14 @@ op_status(struct session *s, const json_t *q, json_t *a, struct err *e)
 	json_object_set_new(a, "reclaim", gc_to_json(s->srv));
 	json_object_set_new(a, "scrub", scrub_to_json(s->srv));
 	json_object_set_new(a, "retention", retain_to_json(s->srv));
+	json_object_set_new(a, "bwlimit", pace_to_json(s->srv->pace));
+	json_object_set_new(a, "schedule", scheduler_to_json(s->srv));
 	json_object_set_new(
 	    a, "damage", damage_to_json(s->srv, STATUS_DAMAGE_MS));
 	json_set_u64(a, "avail", json_bound(st.avail));
 	json_set_u64(a, "total", json_bound(st.total));
+	json_set_u64(a, "low_space", low_space(s->srv));
+	json_object_set_new(a, "events", told(s->srv));
 	json_set_str(a, "since", time_print(s->srv->since, since));
 	json_set_u64(a, "jobs", jobs_running(s->srv->jobs));
 	return 0;
@@ -430,6 +460,8 @@ static const struct op {
 	{ "backup", ROLE_ADMIN, backup_call },
 	{ "restore_on", ROLE_ADMIN, restore_on_call },
 	{ "cancel", ROLE_ADMIN, cancel_call },
+	{ "set", ROLE_ADMIN, set_call },
+	{ "schedule", ROLE_ADMIN, schedule_call },
 };
 
 static const struct op *

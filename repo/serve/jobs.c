@@ -12,18 +12,7 @@
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
-
-struct jobs {
-	void (*let_go)(void *arg, struct job *j);
-	void *arg;
-	struct events *events; /* set before the first job */
-	pthread_mutex_t mu;
-	struct job *first;                      /* guarded by mu, */
-	uint64_t last_id;                       /* with all below */
-	struct job_face ended[JOBS_ENDED_KEPT]; /* a ring */
-	uint64_t nended;
-	struct jobs_counts counts; /* of those that have ended */
-};
+#include "repo/serve/jobs_impl.h"
 
 struct jobs *
 jobs_new(void (*let_go)(void *arg, struct job *j), void *arg)
@@ -34,6 +23,12 @@ jobs_new(void (*let_go)(void *arg, struct job *j), void *arg)
 	a->arg = arg;
 	pthread_mutex_init(&a->mu, NULL);
 	return a;
+}
+
+void
+jobs_pace(struct jobs *a, struct pace *p)
+{
+	a->pace = p;
 }
 
 void
@@ -69,6 +64,10 @@ job_new_as(struct jobs *a, uint64_t id, enum job_kind kind, const char *vm,
 	j->refs = 1;
 	j->heard_ms = now_ms();
 	j->face.id = id;
+	/* By address: a key may be called "console", too. */
+	if (a->pace != NULL)
+		j->pace = pace_join(
+		    a->pace, id, host != keyset_console()->name ? host : NULL);
 	return j;
 }
 
@@ -108,6 +107,7 @@ job_free(struct job *j)
 {
 	explicit_bzero(&j->domain, sizeof(j->domain));
 	plans_free(j->plans);
+	pace_leave(j->pace);
 	free(j);
 }
 
@@ -275,8 +275,6 @@ job_phase(struct job *j, const char *phase, struct err *e)
 	return 0;
 }
 
-static json_t *face_to_json(const struct job_face *f);
-
 /* The registry is locked; a post waits for nothing. */
 static void
 tell(struct jobs *a, const struct job_face *f)
@@ -286,7 +284,7 @@ tell(struct jobs *a, const struct job_face *f)
 	a->counts.n[f->kind][f->state]++;
 	if (a->events == NULL)
 		return;
-	facts = face_to_json(f);
+	facts = job_face_to_json(f);
 	json_set_str(facts, "outcome",
 	    json_string_value(json_object_get(facts, "state")));
 	json_set_u64(facts, "seconds", (uint64_t)time(NULL) - f->since);
@@ -346,25 +344,6 @@ job_settle(struct job *j, struct err *e)
 	return rc;
 }
 
-static struct job *
-find_running(struct jobs *a, uint64_t id)
-{
-	struct job *j = a->first;
-
-	while (j != NULL && j->face.id != id)
-		j = j->next;
-	return j;
-}
-
-static const struct job_face *
-find_ended(const struct jobs *a, uint64_t id)
-{
-	for (uint64_t i = 0; i < a->nended && i < JOBS_ENDED_KEPT; i++)
-		if (a->ended[i].id == id)
-			return &a->ended[i];
-	return NULL;
-}
-
 int
 jobs_cancel(struct jobs *a, uint64_t id, const char *who, struct err *e)
 {
@@ -376,8 +355,8 @@ jobs_cancel(struct jobs *a, uint64_t id, const char *who, struct err *e)
 
 	snprintf(text, sizeof(text), "cancelled by %s", who);
 	pthread_mutex_lock(&a->mu);
-	j = find_running(a, id);
-	f = find_ended(a, id);
+	j = jobs_find_running(a, id);
+	f = jobs_find_ended(a, id);
 	if (j == NULL && f != NULL)
 		rc = err_set(e, ERR_CLOSED,
 		    "job %" PRIu64 " has ended already: %s", id,
@@ -489,114 +468,4 @@ void
 jobs_end_all(struct jobs *a, const char *text)
 {
 	end_silent(a, true, 0, text);
-}
-
-unsigned
-jobs_running(struct jobs *a)
-{
-	unsigned n = 0;
-
-	pthread_mutex_lock(&a->mu);
-	for (const struct job *j = a->first; j != NULL; j = j->next)
-		n++;
-	pthread_mutex_unlock(&a->mu);
-	return n;
-}
-
-void
-jobs_counts(struct jobs *a, struct jobs_counts *out)
-{
-	pthread_mutex_lock(&a->mu);
-	*out = a->counts;
-	for (const struct job *j = a->first; j != NULL; j = j->next)
-		out->n[j->face.kind][JOB_RUNNING]++;
-	pthread_mutex_unlock(&a->mu);
-}
-
-static json_t *
-face_to_json(const struct job_face *f)
-{
-	char since[TIME_TEXT_LEN + 1];
-	json_t *o = json_object();
-
-	json_set_u64(o, "job", f->id);
-	json_set_str(o, "kind", job_kind_name(f->kind));
-	json_set_str(o, "vm", f->vm);
-	json_set_str(o, "host", f->host);
-	json_set_str(o, "since", time_print(f->since, since));
-	json_set_str(o, "state", job_state_name(f->state));
-	json_set_u64(o, "lanes", f->state == JOB_RUNNING ? f->lanes : 0);
-	json_set_str(o, "phase", f->state == JOB_RUNNING ? f->phase : "");
-	json_set_u64(o, "took_ms",
-	    f->state == JOB_RUNNING ? now_ms() - f->started_ms : f->took_ms);
-	json_set_u64(o, "done", f->progress.done);
-	json_set_u64(o, "total", f->progress.total);
-	json_set_u64(o, "read", f->progress.read);
-	json_set_u64(o, "holes", f->progress.holes);
-	json_set_u64(o, "unchanged", f->progress.unchanged);
-	json_set_u64(o, "deduplicated", f->progress.deduplicated);
-	json_set_u64(o, "sent", f->progress.sent);
-	json_set_u64(o, "stored", f->progress.stored);
-	json_set_str(o, "text", f->text);
-	return o;
-}
-
-/* One that runs.  The registry is locked. */
-static json_t *
-job_to_json(const struct job *j)
-{
-	json_t *o = face_to_json(&j->face);
-
-	json_object_set_new(o, "traffic", traffic_to_json(&j->traffic));
-	return o;
-}
-
-json_t *
-jobs_with_queued(struct jobs *a, json_t *queued)
-{
-	json_t *list = json_array(), *o;
-	uint64_t n;
-	size_t i;
-
-	pthread_mutex_lock(&a->mu);
-	for (const struct job *j = a->first; j != NULL; j = j->next)
-		json_array_append_new(list, job_to_json(j));
-	json_array_foreach(queued, i, o)
-	{
-		uint64_t id =
-		    (uint64_t)json_integer_value(json_object_get(o, "job"));
-
-		if (find_running(a, id) == NULL && find_ended(a, id) == NULL)
-			json_array_append(list, o);
-	}
-	n = a->nended < JOBS_ENDED_KEPT ? a->nended : JOBS_ENDED_KEPT;
-	for (uint64_t k = 1; k <= n; k++)
-		json_array_append_new(list,
-		    face_to_json(&a->ended[(a->nended - k) % JOBS_ENDED_KEPT]));
-	pthread_mutex_unlock(&a->mu);
-	return list;
-}
-
-json_t *
-jobs_to_json(struct jobs *a)
-{
-	return jobs_with_queued(a, NULL);
-}
-
-json_t *
-jobs_one_to_json(struct jobs *a, uint64_t id)
-{
-	json_t *o = NULL;
-
-	pthread_mutex_lock(&a->mu);
-	for (const struct job *j = a->first; j != NULL && o == NULL;
-	     j = j->next)
-		if (j->face.id == id)
-			o = job_to_json(j);
-	for (uint64_t i = 0; o == NULL && i < a->nended && i < JOBS_ENDED_KEPT;
-	     i++)
-		if (a->ended[i].id == id)
-			o = face_to_json(&a->ended[i]);
-	pthread_mutex_unlock(&a->mu);
-	return o != NULL ? o : json_null();
 }

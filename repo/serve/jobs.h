@@ -21,6 +21,7 @@
 #include "repo/dispatch/queue.h"
 #include "repo/notify/events.h"
 #include "repo/serve/keyring.h"
+#include "repo/serve/pace.h"
 #include "repo/serve/plans.h"
 #include "repo/serve/traffic.h"
 #include "repo/store/store.h"
@@ -81,9 +82,10 @@ struct job {
 	struct store_session *session;
 	struct lock *lock[2];
 	struct usage *usage;
-	uint64_t audit;         /* number of its line in the audit log, or 0 */
-	struct plans *plans;    /* of a restore's lanes; freed with the job */
-	struct traffic traffic; /* of its lanes */
+	uint64_t audit;          /* number of its line in the audit log, or 0 */
+	struct plans *plans;     /* of a restore's lanes; freed with the job */
+	struct traffic traffic;  /* of its lanes */
+	struct pace_lanes *pace; /* likewise; freed with the job */
 	/* The control lane's, then whoever lets go: */
 	bool has_partial; /* its last incomplete manifest */
 	uint8_t partial[BACKUP_ID_LEN];
@@ -109,8 +111,12 @@ void jobs_free(struct jobs *a);
 /** jobs_tell(a, v): their ends are posted there; before the first job. */
 void jobs_tell(struct jobs *a, struct events *v);
 
+/** jobs_pace(a, p): before the first job: what their lanes are held to. */
+void jobs_pace(struct jobs *a, struct pace *p);
+
 /**
- * job_new(a, kind, vm, host): with an id, a token and one lane: the caller's.
+ * job_new(a, kind, vm, host): ${host} is the key's name, or that of
+ * keyset_console() itself; with an id, a token and one lane: the caller's.
  * job_new_as: with a number that jobs_id gave, of the queue's.
  * job_start(j): it is listed and can be attached to.
  * job_drop(j): it could not start: what it owns is let go, and it is freed.

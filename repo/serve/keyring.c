@@ -10,11 +10,6 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
-enum {
-	REST_MAX_MS = 1000, /* no lane rests longer at a time */
-	BURST_MS = 250      /* of the rate that may be used at once */
-};
-
 struct keyset {
 	atomic_uint refs;
 	struct auth auth;
@@ -27,8 +22,6 @@ struct usage {
 	unsigned refs; /* lanes and jobs: freed at 0; all guarded by mu */
 	unsigned lanes[LANE_SERVES + 1];
 	unsigned jobs;
-	/* When all bytes so far are paid for at the key's rate. */
-	uint64_t paid_until_us;
 };
 
 /* What tells one state of the file from another. */
@@ -43,11 +36,9 @@ struct stamp {
 struct keyring {
 	int dirfd;
 	pthread_mutex_t mu;
-	struct keyset *now;         /* guarded by mu */
-	struct stamp stamp;         /* guarded by mu */
-	struct usage *usage;        /* guarded by mu */
-	_Atomic uint64_t rate;      /* of all keys together; 0: none */
-	uint64_t all_paid_until_us; /* at that rate; guarded by mu */
+	struct keyset *now;  /* guarded by mu */
+	struct stamp stamp;  /* guarded by mu */
+	struct usage *usage; /* guarded by mu */
 };
 
 static struct stamp
@@ -313,53 +304,4 @@ keyring_job_end(struct keyring *k, struct usage *u)
 	u->jobs--;
 	usage_put(k, u);
 	pthread_mutex_unlock(&k->mu);
-}
-
-void
-keyring_rate(struct keyring *k, uint64_t rate)
-{
-	atomic_store(&k->rate, rate);
-}
-
-bool
-keyring_paced(struct keyring *k, const struct auth_key *key)
-{
-	return key->bwlimit != 0 ||
-	    (atomic_load(&k->rate) != 0 && key != keyset_console());
-}
-
-/* Milliseconds that are still to be waited for; ${k} is locked.  A frame has
- * some MiB at most, so this cannot overflow. */
-static uint64_t
-pay(uint64_t *paid_until_us, uint64_t rate, uint64_t nbytes)
-{
-	uint64_t now = now_ms() * 1000;
-
-	if (*paid_until_us < now)
-		*paid_until_us = now;
-	*paid_until_us += nbytes * 1000000 / rate;
-	return (*paid_until_us - now) / 1000;
-}
-
-unsigned
-usage_pay(struct keyring *k, const struct auth_key *key, struct usage *u,
-    uint64_t nbytes)
-{
-	uint64_t rate = key != keyset_console() ? atomic_load(&k->rate) : 0;
-	uint64_t ahead = 0, of_all = 0;
-
-	if (key->bwlimit == 0 && rate == 0)
-		return 0;
-	pthread_mutex_lock(&k->mu);
-	if (key->bwlimit != 0)
-		ahead = pay(&u->paid_until_us, key->bwlimit, nbytes);
-	if (rate != 0)
-		of_all = pay(&k->all_paid_until_us, rate, nbytes);
-	pthread_mutex_unlock(&k->mu);
-	if (of_all > ahead)
-		ahead = of_all;
-	if (ahead <= BURST_MS)
-		return 0;
-	ahead -= BURST_MS;
-	return ahead > REST_MAX_MS ? REST_MAX_MS : (unsigned)ahead;
 }

@@ -52,19 +52,4 @@ int keyring_job_begin(struct keyring *k, const struct auth_key *key,
     struct usage *u, struct err *e);
 void keyring_job_end(struct keyring *k, struct usage *u);
 
-/** keyring_rate(k, bytes_per_s): of all keys together, from now on; 0: none.
- * The console is not held to it. */
-void keyring_rate(struct keyring *k, uint64_t rate);
-
-/** keyring_paced(k, key): there is a rate to keep. */
-bool keyring_paced(struct keyring *k, const struct auth_key *key);
-
-/**
- * usage_pay(k, key, u, nbytes): ${nbytes} went over a lane: returns for how
- * many milliseconds that lane should rest to keep the key's rate and that of
- * all.
- */
-unsigned usage_pay(struct keyring *k, const struct auth_key *key,
-    struct usage *u, uint64_t nbytes);
-
 #endif

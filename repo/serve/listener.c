@@ -144,6 +144,7 @@ listener_main(void *arg)
 			look_at_keys(l);
 			jobs_expire(l->srv->jobs, JOB_SILENCE_MS);
 			queue_tick(l->srv->queue);
+			pace_tick(l->srv->pace);
 		}
 	}
 	return NULL;

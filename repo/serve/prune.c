@@ -311,6 +311,17 @@ prune_vm(struct session *s, const struct wish *w, const char *vm, json_t *list,
 	return err_set(e, rc, "%s: %s", vm, why.text);
 }
 
+size_t
+prune_due(struct session *s, const char *vm)
+{
+	const struct wish w = { .pattern = NULL };
+	struct history h;
+
+	history_read(s, &w, vm, &h);
+	history_fini(&h);
+	return h.ngoing;
+}
+
 static bool
 wanted(const struct session *s, const struct wish *w, const char *vm)
 {

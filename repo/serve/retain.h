@@ -8,6 +8,9 @@
 /** retain_open(srv, dirfd, jump_s): the guard, by the settings in force. */
 struct guard *retain_open(struct serve *srv, int dirfd, uint64_t jump_s);
 
+/** prune_due(s, vm): so many of its backups the settings' rules do not keep. */
+size_t prune_due(struct session *s, const char *vm);
+
 int prune_call(struct session *s, const json_t *q, json_t *a, struct err *e);
 int protect_call(struct session *s, const json_t *q, json_t *a, struct err *e);
 int lock_call(struct session *s, const json_t *q, json_t *a, struct err *e);

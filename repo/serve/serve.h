@@ -46,6 +46,8 @@ struct serve {
 	struct keyring *keyring;
 	struct jobs *jobs;
 	struct queue *queue;
+	struct pace *pace;
+	struct scheduler *scheduler;
 	struct reclaimer *reclaimer;
 	struct scrubber *scrubber;
 	struct verifiers *verifiers;

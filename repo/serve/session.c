@@ -3,7 +3,6 @@
 
 #include <limits.h>
 #include <string.h>
-#include <time.h>
 
 #include "proto/base/io.h"
 #include "proto/base/json.h"
@@ -12,6 +11,9 @@
 #include "repo/serve/conn.h"
 #include "repo/serve/leaving.h"
 #include "repo/serve/partial.h"
+
+/* Before a lane has a job: a job's bytes shall not be on their way unpaid. */
+enum { CALLS_WINDOW = 256 << 10 };
 
 void
 serve_dropped(struct serve *srv)
@@ -91,7 +93,8 @@ session_look(void *arg, struct err *e)
 
 	if (atomic_load(&s->srv->stopping))
 		return err_set(e, ERR_CLOSED, "the daemon is stopping");
-	return lane_look(s->lane, e);
+	/* The daemon itself has none. */
+	return s->lane != NULL ? lane_look(s->lane, e) : 0;
 }
 
 int
@@ -112,6 +115,9 @@ session_job(struct session *s, struct job *j, bool control)
 	s->control = control;
 	s->tools = store_lane_new(s->srv->store, domain_key(&j->domain));
 	s->counted = traffic_join(&j->traffic);
+	pace_lane(j->pace, 1);
+	if (control && s->key != keyset_console())
+		pace_key(j->pace, &s->key->bwlimit);
 }
 
 void
@@ -122,6 +128,7 @@ session_no_job(struct session *s)
 	store_lane_free(s->tools);
 	s->tools = NULL;
 	traffic_leave(&s->job->traffic, s->counted);
+	pace_lane(s->job->pace, -1);
 	job_detach(s->job);
 	s->job = NULL;
 	s->control = false;
@@ -168,40 +175,49 @@ say_error(struct session *s, uint32_t request, const struct err *e)
 	return lane_end(s->lane, NULL);
 }
 
-/* Rest until the key's rate allows more; the lane is not read meanwhile. */
+/* What came before it had the job counts as little as what follows. */
 static void
-keep_rate(struct session *s)
+count(struct session *s)
 {
-	uint64_t in, out, paid;
-	unsigned ms;
+	uint64_t in, out;
 
 	lane_traffic(s->lane, &in, &out);
-	paid = s->paid;
-	s->paid = in + out;
 	atomic_fetch_add(&s->srv->bytes_in, in - s->in);
 	atomic_fetch_add(&s->srv->bytes_out, out - s->out);
-	/* What came before it had the job counts as little as what follows. */
 	if (s->job != NULL)
 		traffic_count(
 		    &s->job->traffic, s->counted, in - s->in, out - s->out);
 	s->in = in;
 	s->out = out;
-	/* A rate that is set while the lane runs counts from then on. */
-	if (!keyring_paced(s->srv->keyring, s->key))
-		return;
-	ms = usage_pay(s->srv->keyring, s->key, s->usage, in + out - paid);
-	while (ms > 0 && !atomic_load(&s->srv->stopping)) {
-		struct timespec t = { .tv_nsec = 1000000L *
-			    (ms < SERVE_TICK_MS ? ms : SERVE_TICK_MS) };
+}
 
-		if (s->job != NULL)
-			job_heard(s->job);
-		/* What was answered already shall not wait. */
-		if (lane_flush(s->lane, NULL) != 0)
-			return;
-		nanosleep(&t, NULL);
-		ms = usage_pay(s->srv->keyring, s->key, s->usage, 0);
-	}
+/* What comes without a job, calls, is held to no rate: there is little. */
+static size_t
+pay(void *arg, size_t len, int timeout_ms)
+{
+	struct session *s = arg;
+	size_t n;
+
+	count(s);
+	if (s->job == NULL || atomic_load(&s->srv->stopping))
+		return len;
+	n = pace_pay(s->job->pace, len, timeout_ms);
+	if (n > 0)
+		return n;
+	/* It only waits for its turn; after its end for nothing. */
+	if (job_ended_ms(s->job) != 0)
+		return len;
+	job_heard(s->job);
+	return 0;
+}
+
+static size_t
+window(void *arg)
+{
+	struct session *s = arg;
+
+	return s->job != NULL ? pace_window(s->job->pace, LANE_WINDOW)
+			      : CALLS_WINDOW;
 }
 
 /* Nothing came for a while: whether the lane should end, and what of. */
@@ -266,7 +282,7 @@ serve_frames(struct session *s, struct err *e)
 				return;
 		}
 		heard = now_ms();
-		keep_rate(s);
+		count(s);
 	}
 }
 
@@ -301,6 +317,8 @@ session_run(struct session *s, const struct err *refused)
 	}
 	/* Until it is known what it is for. */
 	lane_limit(s->lane, JSON_LEN_MAX);
+	lane_pace(s->lane,
+	    &(struct lane_pace){ .pay = pay, .window = window, .arg = s });
 	atomic_fetch_add(&s->srv->nlanes, 1);
 	serve_frames(s, &e);
 	atomic_fetch_sub(&s->srv->nlanes, 1);

@@ -25,7 +25,6 @@ struct session {
 	struct job *job;           /* or NULL */
 	struct job *prepared;     /* or NULL: for the begin that is to follow */
 	struct store_lane *tools; /* while there is a job */
-	uint64_t paid;            /* traffic that was counted already */
 	int counted;              /* its number in the job's traffic, or -1 */
 	uint64_t in, out;         /* what was counted there */
 };
@@ -89,6 +88,7 @@ int restore_begin(struct session *s, const json_t *q, json_t *a, struct err *e);
 int delete_backups(
     struct session *s, const json_t *q, json_t *a, struct err *e);
 int gc_call(struct session *s, const json_t *q, json_t *a, struct err *e);
+int set_call(struct session *s, const json_t *q, json_t *a, struct err *e);
 int hold_call(struct session *s, const json_t *q, json_t *a, struct err *e);
 
 /** gc_to_json(srv): the reclaimer's state, as calls answer it. */

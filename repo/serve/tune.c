@@ -20,7 +20,7 @@ tune(struct serve *srv)
 	hook_set(srv->hook, s->hook, s->hook_timeout);
 	if (s->hook[0] != 0 && hook_check(s->hook, &e) != 0)
 		log_error("hook: %s; events are told to nobody", e.text);
-	keyring_rate(srv->keyring, s->bwlimit);
+	pace_settings(srv->pace, &s->bwlimit);
 	queue_jobs(srv->queue, (unsigned)s->jobs);
 	settings_put(srv->settings, s);
 }

@@ -18,6 +18,7 @@
 #include "proto/name.h"
 #include "repo/dispatch/plan.h"
 #include "repo/retain/policy.h"
+#include "repo/settings/hours.h"
 
 #define SETTINGS_FILE "backstayd.conf"
 
@@ -58,7 +59,7 @@ struct settings {
 	uint64_t clock_jump;         /* seconds */
 	uint64_t nfs_timeout;        /* seconds */
 	uint64_t jobs;               /* of agents, at a time */
-	uint64_t bwlimit;            /* bytes a second of all agents; 0: none */
+	struct hours bwlimit;        /* of all agents together */
 	struct settings_section *vm; /* as in the file */
 	unsigned nvms;
 	/* Of each key of [daemon], as it was written. */

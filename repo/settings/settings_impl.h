@@ -20,7 +20,8 @@ enum settings_type {
 	SETTING_ADDRESS,  /* char *: ADDR:PORT, or nothing */
 	SETTING_TIMES,    /* of struct plan: lines of it add up */
 	SETTING_WINDOWS,  /* likewise */
-	SETTING_LISTEN    /* listen, nlisten */
+	SETTING_LISTEN,   /* listen, nlisten */
+	SETTING_HOURS     /* struct hours */
 };
 
 struct settings_key {

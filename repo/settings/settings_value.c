@@ -198,6 +198,7 @@ settings_take(
 	case SETTING_COMMAND: return take_command(text, field);
 	case SETTING_ADDRESS: return take_address(text, field);
 	case SETTING_LISTEN: return take_listen(text, base);
+	case SETTING_HOURS: return hours_parse(text, field);
 	case SETTING_TIMES:
 	case SETTING_WINDOWS: break; /* settings_plan_take has them */
 	}

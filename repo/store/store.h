@@ -52,6 +52,9 @@ struct store;
 int store_init(const char *dir, uint32_t chunk_size, bool dedup_namespace,
     const char *packs, struct err *e);
 
+/** store_init_may(dir): the folder is there, and empty but for lost+found. */
+bool store_init_may(const char *dir);
+
 /** store_format_read(dir, out, e): ERR_NOENT (no repository: the text says to
  * run init), ERR_UNSUP (newer format, with both numbers), ERR_CORRUPT. */
 int store_format_read(const char *dir, struct store_format *out, struct err *e);

@@ -193,6 +193,17 @@ out:
 	return rc;
 }
 
+bool
+store_init_may(const char *dir)
+{
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool may = dirfd != -1 && folder_empty(dirfd);
+
+	if (dirfd != -1)
+		close(dirfd);
+	return may;
+}
+
 int
 store_volume_open(int dirfd, const struct store_format *f,
     unsigned nfs_timeout_ms, struct volume **out, struct err *e)

@@ -22,8 +22,9 @@ same(const struct auth_key *a, const struct auth_key *b)
 {
 	if (strcmp(a->name, b->name) != 0 || strcmp(a->type, b->type) != 0 ||
 	    strcmp(a->base64, b->base64) != 0 || a->roles != b->roles ||
-	    a->npatterns != b->npatterns || a->bwlimit != b->bwlimit ||
-	    a->lanes != b->lanes || a->jobs != b->jobs)
+	    a->npatterns != b->npatterns ||
+	    !hours_equal(&a->bwlimit, &b->bwlimit) || a->lanes != b->lanes ||
+	    a->jobs != b->jobs)
 		abort();
 	for (unsigned i = 0; i < a->npatterns; i++)
 		if (strcmp(a->pattern[i], b->pattern[i]) != 0)

@@ -94,7 +94,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (lane_flush(l, &e) != 0)
 		abort();
 	lane_traffic(l, &in, &out);
-	if (in != out || m.out.len != out || out > size - 1 ||
+	if (in < out || in > size - 1 || m.out.len != out ||
 	    (out != 0 && memcmp(m.out.data, data + 1, m.out.len) != 0))
 		abort();
 	lane_close(l);

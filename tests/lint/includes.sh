@@ -31,6 +31,7 @@ allowed() {
 		repo/dispatch ;;
 	# The console never runs what serves: only modules without threads.
 	repo/console) echo proto/base proto repo/store repo/catalog \
+		repo/dispatch/plan.h \
 		repo/serve/auth.h repo/serve/keyring.h repo/settings \
 		repo/audit repo/retain ;;
 	repo) echo proto/base proto repo/store repo/catalog repo/reclaim \
@@ -47,8 +48,10 @@ allowed() {
 	agent/ram) echo proto/base proto agent/source agent/guest ;;
 	agent/live) echo proto/base proto agent/image agent/source agent/sink \
 		agent/pipeline agent/guest agent/ram ;;
+	agent/serve) echo proto/base proto agent/image agent/qcow2 \
+		agent/pipeline agent/guest ;;
 	agent) echo proto/base proto agent/image agent/source agent/sink \
-		agent/pipeline agent/live agent/guest ;;
+		agent/pipeline agent/live agent/guest agent/serve ;;
 	*) return 1 ;;
 	esac
 }

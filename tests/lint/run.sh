@@ -14,7 +14,8 @@ out=build/lint
 mkdir -p $out
 mapfile -t sources < <(find proto repo agent tests -name '*.c' | sort)
 mapfile -t headers < <(find proto repo agent tests -name '*.h' | sort)
-mapfile -t scripts < <(find .ci/run tests -name '*.sh' -o -path .ci/run | sort)
+mapfile -t scripts < <(find .ci/run tests etc -name '*.sh' -o -path .ci/run \
+	-o -path 'etc/completion/*' -o -path 'etc/debian/*.p*' | sort)
 
 layout() {
 	clang-format-14 --dry-run -Werror "${sources[@]}" "${headers[@]}"

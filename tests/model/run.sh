@@ -93,6 +93,8 @@ short)
 	holds commit -DFAIL -DREBUILD -DCRASHES=2
 	holds damage
 	holds checkpoint -DWRITES=2 -DBACKUPS=3
+	holds queue -DTASKS=3
+	holds queue -DTASKS=2 -DRESTART
 	;;
 complete)
 	holds ledger -DNOCRASH -DMAXPUB=3
@@ -104,6 +106,8 @@ complete)
 	holds commit -DNP=4 -DFAIL -DREBUILD -DCRASHES=3
 	holds damage
 	holds checkpoint
+	holds queue
+	holds queue -DTASKS=3 -DRESTART
 	;;
 *)
 	echo "usage: tests/model/run.sh [short|complete]" >&2
@@ -123,6 +127,7 @@ broken '-DFAIL -DREBUILD -DCRASHES=2' commit EARLYM EARLYINDEX NOBURY \
 	MOVEPOISONED DROPTWICE OTHERMETA
 broken '-DNP=4 -DFAIL -DREBUILD -DCRASHES=2' commit CARRYPOISONED
 broken '' checkpoint LATE CLEAR ANYNEW INUSE LOOKLATE
+broken '-DTASKS=3' queue EARLY UNCHECKED STRAY ANSWER TWICE
 broken '' damage NOHEAL HEALCOUNTS MOVE FLAG NORELOOK BLINDCOPY UNLINK HAD
 
 while [ "$(jobs -p | wc -l)" -gt 0 ]; do

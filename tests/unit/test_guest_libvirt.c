@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/guest/domains.h"
 #include "agent/guest/guard.h"
 #include "proto/base/buf.h"
 #include "proto/base/io.h"
@@ -48,6 +49,45 @@ it_knows_disks_files_and_definition(void **state)
 		assert_string_equal(format, "libvirt-xml");
 		guest_close(g);
 	}
+}
+
+static void
+take_domain(void *arg, const struct domain *d)
+{
+	unsigned *n = arg;
+
+	++*n;
+	assert_string_equal(d->name, "d");
+	assert_string_equal(d->uuid, room->uuid);
+	assert_int_equal(d->state,
+	    virDomainIsActive(room->dom) == 1 ? GUEST_RUNNING : GUEST_OFF);
+	assert_int_equal(d->ndisks, 3);
+	assert_string_equal(d->disk[VDA].name, "vda");
+	assert_string_equal(d->disk[VDA].format, "qcow2");
+	assert_non_null(strstr(d->disk[VDA].path, "/vda.qcow2"));
+	assert_true(d->disk[SEED].cdrom);
+}
+
+static void
+all_machines_are_listed_running_or_not(void **state)
+{
+	(void)state;
+	for (unsigned on = 0; on < 2; on++) {
+		unsigned n = 0;
+
+		if (on == 0)
+			room_power_off(room);
+		else
+			room_start(room);
+		assert_int_equal(
+		    domains_list(room->uri, take_domain, &n, &e), 0);
+		assert_int_equal(n, 1);
+	}
+	assert_int_not_equal(
+	    domains_list("qemu+unix:///session?socket=/nowhere/sock",
+		take_domain, NULL, &e),
+	    0);
+	assert_non_null(strstr(e.text, "/nowhere/sock"));
 }
 
 static void
@@ -320,6 +360,8 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(
 		    it_knows_disks_files_and_definition, libvirt_fresh),
+		cmocka_unit_test_setup(
+		    all_machines_are_listed_running_or_not, libvirt_fresh),
 		cmocka_unit_test(what_is_not_there_is_told),
 		cmocka_unit_test_setup(
 		    a_view_stays_at_its_point_in_time, libvirt_fresh),

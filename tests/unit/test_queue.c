@@ -30,7 +30,8 @@ static struct {
 	atomic_uint cancels;
 	atomic_int ended[JOBS_KEPT]; /* how often */
 	atomic_int state[JOBS_KEPT]; /* how at last */
-	char text[ERR_TEXT_MAX];     /* of the last end; one thread's tests */
+	pthread_mutex_t mu;
+	char text[ERR_TEXT_MAX]; /* of the last end; guarded by mu */
 	atomic_uint seen;
 } d;
 
@@ -85,15 +86,18 @@ ended(void *arg, uint64_t job, enum job_state state, const char *text)
 	(void)arg;
 	/* It may call the queue. */
 	queue_tick(d.q);
+	pthread_mutex_lock(&d.mu);
+	snprintf(d.text, sizeof(d.text), "%s", text);
+	pthread_mutex_unlock(&d.mu);
 	atomic_store(&d.state[job], (int)state);
 	atomic_fetch_add(&d.ended[job], 1);
-	snprintf(d.text, sizeof(d.text), "%s", text);
 }
 
 static int
 setup(void **state)
 {
 	const struct queue_options o = { .jobs = 4,
+		.grace_ms = 50,
 		.id = next_id,
 		.note = note,
 		.busy = busy,
@@ -101,6 +105,7 @@ setup(void **state)
 		.cancel = cancel };
 
 	memset(&d, 0, sizeof(d));
+	pthread_mutex_init(&d.mu, NULL);
 	d.q = queue_new(&o);
 	*state = d.q;
 	return 0;
@@ -528,6 +533,101 @@ after_three_times_it_fails(void **state)
 	queue_lane_end(a);
 }
 
+/* Until the agent is given up. */
+static void
+lose(struct queue_lane *l)
+{
+	uint64_t until = now_ms() + 10000;
+	unsigned before = atomic_load(&d.seen);
+
+	queue_lane_end(l);
+	while (atomic_load(&d.seen) == before && now_ms() < until)
+		queue_tick(d.q);
+	assert_int_equal(atomic_load(&d.seen), before + 1);
+}
+
+static void
+what_a_lost_agent_has_not_begun_goes_to_another(void **state)
+{
+	struct queue_lane *a = agent("kvm01", 4, "a!"), *b;
+	uint64_t job = add("a");
+	struct queue_told t = must_do(a, job), u, x;
+
+	(void)state;
+	b = agent("kvm02", 4, "a");
+	must_not(b);
+	lose(a);
+	u = must_do(b, job);
+	/* The first comes back, and its process tries. */
+	a = queue_lane_new(d.q, "kvm01", "here", true, true);
+	assert_int_equal(serve(a, "kvm01", 4, "a"), 0);
+	assert_int_equal(atomic_load(&d.seen), 101);
+	assert_int_equal(
+	    queue_next(a, &t.task, 1, true, 0, NULL, NULL, &x, &e), 0);
+	assert_int_equal(x.what, QUEUE_STOP);
+	assert_memory_equal(x.task, t.task, TASK_LEN);
+	assert_int_equal(begin(&t, "kvm01"), ERR_NOENT);
+	do_it(b, "kvm02", &u);
+	must_end(job, JOB_DONE, NULL);
+	queue_lane_end(a);
+	queue_lane_end(b);
+}
+
+static void
+an_agent_that_comes_back_late_takes_its_task_up_again(void **state)
+{
+	struct queue_lane *a = agent("kvm01", 4, "a");
+	uint64_t job = add("a");
+	struct queue_told t = must_do(a, job);
+	struct agent_says s;
+	json_t *q;
+	char text[2 * TASK_LEN + 1];
+
+	(void)state;
+	lose(a);
+	assert_string_equal(reason(job), "no connected agent has a");
+	assert_int_equal(begin(&t, "kvm01"), ERR_NOENT);
+	q = json_pack("{s:s, s:[{s:s}], s:[s]}", "host", "kvm01", "vms", "vm",
+	    "a", "running", hex(t.task, TASK_LEN, text));
+	assert_int_equal(agent_says_parse(q, NULL, NULL, &s, &e), 0);
+	json_decref(q);
+	a = queue_lane_new(d.q, "kvm01", "here", true, true);
+	assert_int_equal(queue_serve(a, &s, &e), 0);
+	must_not(a);
+	do_it(a, "kvm01", &t);
+	must_end(job, JOB_DONE, NULL);
+	queue_lane_end(a);
+}
+
+static void
+what_leaves_on_a_lost_host_holds_up_no_other_and_is_remembered(void **state)
+{
+	struct queue_lane *a = agent("kvm01", 4, "a!"), *b;
+	uint64_t job = add("a"), after;
+	struct queue_told t = must_do(a, job), u, x;
+
+	(void)state;
+	assert_int_equal(begin(&t, "kvm01"), 0);
+	queue_job_ended(d.q, job, JOB_FAILED, "its lanes were lost");
+	after = add("a");
+	b = agent("kvm02", 4, "a");
+	must_not(b);
+	lose(a);
+	u = must_do(b, after);
+	do_it(b, "kvm02", &u);
+	/* It is back, and its process is still at the VM. */
+	a = agent("kvm01", 4, "a!");
+	after = add("a");
+	assert_int_equal(
+	    queue_next(a, &t.task, 1, true, 0, NULL, NULL, &x, &e), 0);
+	assert_int_equal(x.what, QUEUE_NOTHING);
+	must_not(b);
+	queue_task_ended(a, t.task, false, NULL);
+	must_do(a, after);
+	queue_lane_end(a);
+	queue_lane_end(b);
+}
+
 static void
 what_has_begun_outlives_the_control_lane(void **state)
 {
@@ -714,6 +814,7 @@ tasks_that_nobody_knows_are_to_end(void **state)
 	struct queue_lane *a = agent("kvm01", 4, "a");
 	uint8_t stray[2][TASK_LEN] = { { 1 }, { 2 } };
 	struct queue_told t;
+	uint64_t job;
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -723,10 +824,17 @@ tasks_that_nobody_knows_are_to_end(void **state)
 		assert_int_equal(t.what, QUEUE_STOP);
 		assert_memory_equal(t.task, stray[i], TASK_LEN);
 	}
-	/* Told once. */
+	/* Told once; it gets nothing new while they are at what they are at. */
+	job = add("a");
 	assert_int_equal(
 	    queue_next(a, stray, 2, true, 0, NULL, NULL, &t, &e), 0);
 	assert_int_equal(t.what, QUEUE_NOTHING);
+	assert_string_equal(reason(job),
+	    "kvm01 first ends 2 processes of an earlier connection");
+	assert_int_equal(
+	    queue_next(a, NULL, 0, true, 0, NULL, NULL, &t, &e), 0);
+	assert_int_equal(t.what, QUEUE_DO);
+	json_decref(t.options);
 	queue_lane_end(a);
 }
 
@@ -922,6 +1030,10 @@ main(void)
 		TEST(a_lost_agent_s_tasks_wait_again_in_their_old_place),
 		TEST(an_agent_that_comes_back_with_its_task_goes_on),
 		TEST(after_three_times_it_fails),
+		TEST(what_a_lost_agent_has_not_begun_goes_to_another),
+		TEST(an_agent_that_comes_back_late_takes_its_task_up_again),
+		TEST(
+		    what_leaves_on_a_lost_host_holds_up_no_other_and_is_remembered),
 		TEST(what_has_begun_outlives_the_control_lane),
 		TEST(the_newer_lane_of_a_key_takes_over),
 		TEST(one_that_waits_can_be_cancelled),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is due for a VM: repo/DESIGN.md 16. */
+/* What is due for a VM: repo/DESIGN.md 20. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

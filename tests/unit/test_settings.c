@@ -109,7 +109,7 @@ no_file_is_all_defaults(void **state)
 	assert_int_equal(s->keep_incomplete, 24 * 3600);
 	assert_int_equal(s->scrub_interval, 30 * 86400);
 	assert_int_equal(s->block_cache, 0);
-	assert_int_equal(s->bwlimit, 0);
+	assert_int_equal(s->bwlimit.part[0].rate, 0);
 	assert_false(s->no_ssh);
 	assert_int_equal(settings_vm(s, "web1").set, 0);
 	free(index);
@@ -155,7 +155,7 @@ each_key_of_the_daemon_is_read(void **state)
 	assert_int_equal(s->checkpoint, 120);
 	assert_int_equal(s->keep_incomplete, 48 * 3600);
 	assert_int_equal(s->scrub_interval, 14 * 86400);
-	assert_int_equal(s->bwlimit, 200 << 20);
+	assert_int_equal(s->bwlimit.part[0].rate, 200 << 20);
 }
 
 static void
@@ -334,7 +334,7 @@ the_command_line_wins(void **state)
 	assert_string_equal(s->listen[0], "1");
 	assert_string_equal(s->listen[1], "[::]:2");
 	assert_int_equal(s->live_percent, 70);
-	assert_int_equal(s->bwlimit, 1 << 20);
+	assert_int_equal(s->bwlimit.part[0].rate, 1 << 20);
 }
 
 static void

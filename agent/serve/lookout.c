@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/serve/lookout.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "proto/base/log.h"
+
+enum { STOP_S = 3 };
+
+/* One look, and who uses it. */
+struct look {
+	struct look *next;
+	struct inventory *v;
+	unsigned refs;
+};
+
+struct lookout {
+	struct conf_now *now; /* set before start */
+	pthread_t thread;
+	struct buf text;         /* the thread's: the list as it was told */
+	char said[ERR_TEXT_MAX]; /* the thread's: why libvirt did not answer */
+	pthread_mutex_t mu;      /* guards the rest */
+	pthread_cond_t cond;
+	bool stop, again;
+	struct look *first; /* the last one */
+	uint64_t version;   /* 0: there is none */
+};
+
+/* Locked. */
+static void
+drop(struct lookout *l, const struct inventory *v)
+{
+	struct look **at, *k;
+
+	for (at = &l->first; (*at)->v != v; at = &(*at)->next)
+		;
+	k = *at;
+	if (--k->refs > 0)
+		return;
+	*at = k->next;
+	inventory_free(k->v);
+	free(k);
+}
+
+static void
+complain(struct lookout *l, const struct err *e)
+{
+	if (e->code != 0 && strcmp(l->said, e->text) != 0)
+		log_error("libvirt's machines are not offered: %s", e->text);
+	else if (e->code == 0 && l->said[0] != 0)
+		log_info("libvirt answers again");
+	memcpy(l->said, e->text, sizeof(l->said));
+}
+
+/* To compare. */
+static void
+print_list(const struct inventory *v, struct buf *out)
+{
+	json_t *j = json_object();
+	unsigned n;
+
+	json_object_set_new(j, "vms", inventory_json(v, &n));
+	json_print(j, out);
+	json_decref(j);
+}
+
+/* What libvirt has is not gone because it does not answer just now. */
+static void
+look(struct lookout *l, const struct conf *c)
+{
+	const struct inventory *old = lookout_get(l);
+	struct err e = { 0 };
+	struct inventory *v = inventory_take(c, old, &e);
+	struct buf text = { 0 };
+	struct look *k;
+	bool changed;
+
+	complain(l, &e);
+	if (e.code != 0 && old != NULL) {
+		inventory_free(v);
+		lookout_put(l, old);
+		return;
+	}
+	if (old != NULL)
+		lookout_put(l, old);
+	print_list(v, &text);
+	changed = text.len != l->text.len ||
+	    memcmp(text.data, l->text.data, text.len) != 0;
+	buf_fini(&l->text);
+	l->text = text;
+	k = xcalloc(1, sizeof(*k));
+	k->v = v;
+	k->refs = 1;
+	pthread_mutex_lock(&l->mu);
+	k->next = l->first;
+	l->first = k;
+	if (k->next != NULL)
+		drop(l, k->next->v);
+	if (changed)
+		l->version++;
+	pthread_cond_broadcast(&l->cond);
+	pthread_mutex_unlock(&l->mu);
+}
+
+/* Locked.  Until the next look is due. */
+static void
+rest(struct lookout *l, unsigned seconds)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += seconds;
+	while (!l->stop && !l->again &&
+	    pthread_cond_timedwait(&l->cond, &l->mu, &until) == 0)
+		;
+	l->again = false;
+}
+
+static void *
+lookout_main(void *arg)
+{
+	struct lookout *l = arg;
+	const struct conf *c;
+	unsigned seconds;
+	bool stop = false;
+
+	while (!stop) {
+		c = conf_get(l->now);
+		seconds = (unsigned)conf_number(c, CONF_SCAN);
+		look(l, c);
+		conf_put(l->now, c);
+		pthread_mutex_lock(&l->mu);
+		rest(l, seconds);
+		stop = l->stop;
+		pthread_mutex_unlock(&l->mu);
+	}
+	return NULL;
+}
+
+struct lookout *
+lookout_new(struct conf_now *now)
+{
+	struct lookout *l = xcalloc(1, sizeof(*l));
+	pthread_condattr_t a;
+
+	l->now = now;
+	pthread_mutex_init(&l->mu, NULL);
+	pthread_condattr_init(&a);
+	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+	pthread_cond_init(&l->cond, &a);
+	pthread_condattr_destroy(&a);
+	if (pthread_create(&l->thread, NULL, lookout_main, l) != 0) {
+		log_error("no thread can be started");
+		abort();
+	}
+	return l;
+}
+
+bool
+lookout_free(struct lookout *l)
+{
+	struct timespec until;
+
+	pthread_mutex_lock(&l->mu);
+	l->stop = true;
+	pthread_cond_broadcast(&l->cond);
+	pthread_mutex_unlock(&l->mu);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += STOP_S;
+	if (pthread_clockjoin_np(l->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+		return false;
+	if (l->first != NULL)
+		drop(l, l->first->v);
+	pthread_cond_destroy(&l->cond);
+	pthread_mutex_destroy(&l->mu);
+	buf_fini(&l->text);
+	free(l);
+	return true;
+}
+
+void
+lookout_again(struct lookout *l)
+{
+	pthread_mutex_lock(&l->mu);
+	l->again = true;
+	pthread_cond_broadcast(&l->cond);
+	pthread_mutex_unlock(&l->mu);
+}
+
+bool
+lookout_wait(struct lookout *l, unsigned ms)
+{
+	struct timespec until;
+	bool there;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	pthread_mutex_lock(&l->mu);
+	while (!l->stop && l->version == 0 &&
+	    pthread_cond_timedwait(&l->cond, &l->mu, &until) == 0)
+		;
+	there = l->version != 0;
+	pthread_mutex_unlock(&l->mu);
+	return there;
+}
+
+uint64_t
+lookout_version(struct lookout *l)
+{
+	uint64_t v;
+
+	pthread_mutex_lock(&l->mu);
+	v = l->version;
+	pthread_mutex_unlock(&l->mu);
+	return v;
+}
+
+const struct inventory *
+lookout_get(struct lookout *l)
+{
+	const struct inventory *v = NULL;
+
+	pthread_mutex_lock(&l->mu);
+	if (l->first != NULL) {
+		l->first->refs++;
+		v = l->first->v;
+	}
+	pthread_mutex_unlock(&l->mu);
+	return v;
+}
+
+void
+lookout_put(struct lookout *l, const struct inventory *v)
+{
+	if (v == NULL)
+		return;
+	pthread_mutex_lock(&l->mu);
+	drop(l, v);
+	pthread_mutex_unlock(&l->mu);
+}
