@@ -25,6 +25,7 @@ struct lookout {
 	pthread_mutex_t mu;      /* guards the rest */
 	pthread_cond_t cond;
 	bool stop, again;
+	bool ended;         /* the thread has */
 	struct look *first; /* the last one */
 	uint64_t version;   /* 0: there is none */
 };
@@ -135,6 +136,10 @@ lookout_main(void *arg)
 		pthread_mutex_lock(&l->mu);
 		rest(l, seconds);
 		stop = l->stop;
+		if (stop) {
+			l->ended = true;
+			pthread_cond_broadcast(&l->cond);
+		}
 		pthread_mutex_unlock(&l->mu);
 	}
 	return NULL;
@@ -163,15 +168,21 @@ bool
 lookout_free(struct lookout *l)
 {
 	struct timespec until;
+	bool ended;
 
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += STOP_S;
 	pthread_mutex_lock(&l->mu);
 	l->stop = true;
 	pthread_cond_broadcast(&l->cond);
+	while (
+	    !l->ended && pthread_cond_timedwait(&l->cond, &l->mu, &until) == 0)
+		;
+	ended = l->ended;
 	pthread_mutex_unlock(&l->mu);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += STOP_S;
-	if (pthread_clockjoin_np(l->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+	if (!ended)
 		return false;
+	pthread_join(l->thread, NULL);
 	if (l->first != NULL)
 		drop(l, l->first->v);
 	pthread_cond_destroy(&l->cond);
