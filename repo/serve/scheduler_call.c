@@ -155,6 +155,8 @@ scheduler_to_json(struct serve *srv)
 	uint64_t n = 0, missed = 0, failed = 0, stopped = 0;
 	json_t *o = json_object();
 
+	if (r == NULL)
+		return o;
 	pthread_mutex_lock(&r->mu);
 	for (size_t i = 0; i < r->n; i++) {
 		const struct schedule_vm *v = &r->vm[i]->v;
