@@ -10,7 +10,7 @@
 #include "proto/base/log.h"
 #include "repo/serve/scheduler_impl.h"
 
-enum { SAVE_AGAIN_MS = 10000, JUMP_S = 5 };
+enum { SAVE_AGAIN_MS = 10000, JUMP_S = 5, WAITING_S = 60 };
 
 static uint64_t
 wall(void)
@@ -195,6 +195,36 @@ has_host(struct scheduler *s, const char *vm)
 	return queue_takes(s->srv->queue, &r, NULL) == 0;
 }
 
+/* A job that was queued, and whose host went away before it began, waits for
+ * it; but its time is missed. */
+static void
+look_at_queued(struct scheduler *s, struct scheduled *x, uint64_t now)
+{
+	struct schedule_vm *v = &x->v;
+	json_t *jobs;
+
+	if (now < v->began + SCHEDULE_LATE_S) {
+		if (v->began + SCHEDULE_LATE_S < x->until)
+			x->until = v->began + SCHEDULE_LATE_S;
+		return;
+	}
+	if (now + WAITING_S < x->until)
+		x->until = now + WAITING_S;
+	if ((v->told != 0 && now >= v->told &&
+		now - v->told < SCHEDULE_TELL_S) ||
+	    has_host(s, v->vm))
+		return;
+	jobs = json_array();
+	queue_to_json(s->srv->queue, x->job, jobs);
+	if (json_array_size(jobs) > 0) {
+		x->missed = v->due;
+		x->made_up = true;
+		v->told = now;
+		atomic_store(&s->unsaved, true);
+	}
+	json_decref(jobs);
+}
+
 /* True: it is to be run. */
 static bool
 look(struct scheduler *s, struct scheduled *x, uint64_t now)
@@ -207,6 +237,8 @@ look(struct scheduler *s, struct scheduled *x, uint64_t now)
 	    schedule_look(&x->v, &p, now, p.ntimes > 0 && has_host(s, x->v.vm));
 	x->state = view.state;
 	x->until = view.until;
+	if (view.state == SCHEDULE_RUNS)
+		look_at_queued(s, x, now);
 	if (view.missed != 0) {
 		x->missed = view.missed;
 		x->made_up = view.made_up;
