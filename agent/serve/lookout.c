@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/sink/swap.h"
 #include "proto/base/log.h"
 
 enum { STOP_S = 3 };
@@ -68,6 +69,26 @@ print_list(const struct inventory *v, struct buf *out)
 	json_decref(j);
 }
 
+/* A restore that a power cut met while it swapped disks: before anybody starts
+ * with one of them, if we are in time.  Who is in use is left alone. */
+static void
+finish_swaps(const struct inventory *v)
+{
+	for (unsigned i = 0; i < v->nvms; i++)
+		for (unsigned k = 0; k < v->vm[i].ndisks; k++) {
+			const char *path = v->vm[i].disk[k].path;
+			struct err e = { 0 };
+			char what[256];
+
+			if (path == NULL || !swap_pending(path))
+				continue;
+			if (swap_recover(path, what, sizeof(what), &e) != 0)
+				log_error("%s: %s", path, e.text);
+			else if (what[0] != 0)
+				log_info("%s: %s", path, what);
+		}
+}
+
 /* What libvirt has is not gone because it does not answer just now. */
 static void
 look(struct lookout *l, const struct conf *c)
@@ -87,6 +108,8 @@ look(struct lookout *l, const struct conf *c)
 	}
 	if (old != NULL)
 		lookout_put(l, old);
+	else
+		finish_swaps(v);
 	print_list(v, &text);
 	changed = text.len != l->text.len ||
 	    memcmp(text.data, l->text.data, text.len) != 0;
