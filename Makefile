@@ -320,10 +320,11 @@ deb: deps
 	$(Q)$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/build/deb PREFIX=/usr >build/deb.log
 	$(Q)umask 022 && etc/debian/build.sh build/deb $(VERSION) build
 
-# Installs them in a clean Debian 12, which takes a minute to make; as root.
+# Installs them in a clean Debian 12, and on a machine with a systemd; as root.
 check-package: deps
 	$(SELF) all
 	$(Q)ROOM=clean BIN=$(abspath $(B)) tests/e2e/280-package.sh
+	$(Q)BIN=$(abspath $(B)) tests/live/service.sh
 
 define newline
 

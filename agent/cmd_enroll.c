@@ -37,7 +37,7 @@ try_it(const struct repo_url *url, const struct identity *id, const char *line)
 	identity_hostname(host, sizeof(host));
 	printf("This host's key:\n%s\n", line);
 	printf("Let it in by running this on the NAS:\n"
-	       "echo '%s' | backstay key add %s -\n",
+	       "echo '%s' | backstay -r REPO key add %s -\n",
 	    line, host);
 	return cmd_done();
 }

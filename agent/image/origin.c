@@ -50,7 +50,7 @@ static bool
 device_fact(const struct statx *st, const char *name, char *out)
 {
 	struct buf b = { 0 };
-	size_t at = (size_t)sprintf(out, "device:");
+	size_t at = (size_t)snprintf(out, MANIFEST_IDENTITY_MAX + 1, "device:");
 	char *path;
 	bool is;
 
@@ -93,11 +93,13 @@ origin_identity(int fd, char *out)
 		return;
 	/* Not the file system's number: it may be another after a boot. */
 	if ((st.stx_mask & STATX_BTIME) != 0)
-		sprintf(out, "file:%" PRIu64 ":%" PRId64 ".%09" PRIu32,
+		snprintf(out, MANIFEST_IDENTITY_MAX + 1,
+		    "file:%" PRIu64 ":%" PRId64 ".%09" PRIu32,
 		    (uint64_t)st.stx_ino, (int64_t)st.stx_btime.tv_sec,
 		    st.stx_btime.tv_nsec);
 	else
-		sprintf(out, "file:%" PRIu64, (uint64_t)st.stx_ino);
+		snprintf(out, MANIFEST_IDENTITY_MAX + 1, "file:%" PRIu64,
+		    (uint64_t)st.stx_ino);
 }
 
 void

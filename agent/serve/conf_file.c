@@ -129,7 +129,9 @@ take(struct reading *r, enum conf_key_id key, const char *value)
 	char **list = NULL, *was;
 	unsigned *n;
 
-	if (r->vm != NULL && key >= CONF_NAGENT)
+	if (key >= CONF_NAGENT && r->vm == NULL)
+		return; /* there is no such section */
+	if (key >= CONF_NAGENT)
 		list = list_of(r->vm, key, &n);
 	if (list == NULL && r->said[key] != 0) {
 		WRONG(r, "%s is there already, in line %u", k->name,

@@ -40,6 +40,7 @@ struct control {
 	bool open;     /* ${remote} may be shut down */
 	bool stopping; /* nothing more is asked for */
 	bool quit;     /* at once */
+	bool ended;    /* the thread has */
 	char status[STATUS_MAX];
 };
 
@@ -285,8 +286,8 @@ control_main(void *arg)
 	while (!finished(c)) {
 		began = now_ms();
 		memset(&e, 0, sizeof(e));
-		rc = remote_open_for(
-		    c->o.url, c->o.id, "serve", &c->remote, &e);
+		rc =
+		    remote_open_for(c->o.url, c->o.id, "serve", &c->remote, &e);
 		if (rc == 0) {
 			set_open(c, true);
 			rc = serve(c, &e);
@@ -304,6 +305,10 @@ control_main(void *arg)
 		random_bytes(&chance, sizeof(chance));
 		rest(c, backoff_ms(&c->backoff, chance));
 	}
+	pthread_mutex_lock(&c->mu);
+	c->ended = true;
+	pthread_cond_broadcast(&c->cond);
+	pthread_mutex_unlock(&c->mu);
 	return NULL;
 }
 
@@ -348,27 +353,39 @@ control_stop(struct control *c)
 	pthread_mutex_unlock(&c->mu);
 }
 
-bool
-control_free(struct control *c)
+/* Has the thread ended, within STOP_S? */
+static bool
+wait_ended(struct control *c)
 {
 	struct timespec until;
+	bool ended;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += STOP_S;
+	pthread_mutex_lock(&c->mu);
+	while (
+	    !c->ended && pthread_cond_timedwait(&c->cond, &c->mu, &until) == 0)
+		;
+	ended = c->ended;
+	pthread_mutex_unlock(&c->mu);
+	return ended;
+}
+
+bool
+control_free(struct control *c)
+{
 	/* What there is to tell is told first. */
 	control_stop(c);
-	if (pthread_clockjoin_np(c->thread, NULL, CLOCK_MONOTONIC, &until) !=
-	    0) {
+	if (!wait_ended(c)) {
 		pthread_mutex_lock(&c->mu);
 		c->quit = true;
 		cut_if_idle(c);
 		pthread_cond_broadcast(&c->cond);
 		pthread_mutex_unlock(&c->mu);
-		until.tv_sec += STOP_S;
-		if (pthread_clockjoin_np(
-			c->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+		if (!wait_ended(c))
 			return false;
 	}
+	pthread_join(c->thread, NULL);
 	pthread_cond_destroy(&c->cond);
 	pthread_mutex_destroy(&c->mu);
 	free(c);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/sink/swap.h"
 #include "proto/base/log.h"
 
 enum { STOP_S = 3 };
@@ -25,6 +26,7 @@ struct lookout {
 	pthread_mutex_t mu;      /* guards the rest */
 	pthread_cond_t cond;
 	bool stop, again;
+	bool ended;         /* the thread has */
 	struct look *first; /* the last one */
 	uint64_t version;   /* 0: there is none */
 };
@@ -67,6 +69,26 @@ print_list(const struct inventory *v, struct buf *out)
 	json_decref(j);
 }
 
+/* A restore that a power cut met while it swapped disks: before anybody starts
+ * with one of them, if we are in time.  Who is in use is left alone. */
+static void
+finish_swaps(const struct inventory *v)
+{
+	for (unsigned i = 0; i < v->nvms; i++)
+		for (unsigned k = 0; k < v->vm[i].ndisks; k++) {
+			const char *path = v->vm[i].disk[k].path;
+			struct err e = { 0 };
+			char what[256];
+
+			if (path == NULL || !swap_pending(path))
+				continue;
+			if (swap_recover(path, what, sizeof(what), &e) != 0)
+				log_error("%s: %s", path, e.text);
+			else if (what[0] != 0)
+				log_info("%s: %s", path, what);
+		}
+}
+
 /* What libvirt has is not gone because it does not answer just now. */
 static void
 look(struct lookout *l, const struct conf *c)
@@ -86,6 +108,8 @@ look(struct lookout *l, const struct conf *c)
 	}
 	if (old != NULL)
 		lookout_put(l, old);
+	else
+		finish_swaps(v);
 	print_list(v, &text);
 	changed = text.len != l->text.len ||
 	    memcmp(text.data, l->text.data, text.len) != 0;
@@ -135,6 +159,10 @@ lookout_main(void *arg)
 		pthread_mutex_lock(&l->mu);
 		rest(l, seconds);
 		stop = l->stop;
+		if (stop) {
+			l->ended = true;
+			pthread_cond_broadcast(&l->cond);
+		}
 		pthread_mutex_unlock(&l->mu);
 	}
 	return NULL;
@@ -163,15 +191,21 @@ bool
 lookout_free(struct lookout *l)
 {
 	struct timespec until;
+	bool ended;
 
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += STOP_S;
 	pthread_mutex_lock(&l->mu);
 	l->stop = true;
 	pthread_cond_broadcast(&l->cond);
+	while (
+	    !l->ended && pthread_cond_timedwait(&l->cond, &l->mu, &until) == 0)
+		;
+	ended = l->ended;
 	pthread_mutex_unlock(&l->mu);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += STOP_S;
-	if (pthread_clockjoin_np(l->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+	if (!ended)
 		return false;
+	pthread_join(l->thread, NULL);
 	if (l->first != NULL)
 		drop(l, l->first->v);
 	pthread_cond_destroy(&l->cond);

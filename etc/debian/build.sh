@@ -72,6 +72,7 @@ take backstay usr/sbin/backstayd usr/bin/backstay \
 	usr/lib/sysusers.d/backstay.conf \
 	usr/share/bash-completion/completions/backstay
 take backstay-agent usr/bin/backstay-agent usr/share/man/man1/backstay-agent.1 \
+	usr/share/man/man5/agent.conf.5 \
 	usr/lib/systemd/system/backstay-agent.service
 # The console's completion knows the agent's commands, but lies in its package.
 install -D -m 644 "$tree/usr/share/bash-completion/completions/backstay" \

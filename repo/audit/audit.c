@@ -160,9 +160,14 @@ head_to_json(uint64_t n, const char *hash, uint64_t size)
 static int
 recover(struct log *l, struct err *e)
 {
-	struct audit_scan s = { .head = l->head };
+	struct audit_scan s = {
+		.file = AUDIT_FILE, .newest = true, .head = l->head
+	};
 	int rc;
 
+	rc = audit_files_end(l->dirfd, &s.r.last, s.r.hash, e);
+	if (rc != 0)
+		return rc;
 	rc = audit_scan(l->fd, l->size, &s, e);
 	if (rc != 0)
 		return rc;
@@ -196,6 +201,32 @@ recover(struct log *l, struct err *e)
 	return 0;
 }
 
+/* Locked, and still what goes by that name: it may have become full. */
+static int
+open_locked(int dirfd, int flags, int how, struct stat *st)
+{
+	struct stat named;
+	int fd;
+
+	for (;;) {
+		fd = openat(dirfd, AUDIT_FILE, flags | O_CLOEXEC, 0600);
+		if (fd == -1)
+			return -1;
+		if (flock(fd, how) == -1 || fstat(fd, st) == -1)
+			break;
+		if (fstatat(dirfd, AUDIT_FILE, &named, 0) == 0) {
+			if (named.st_ino == st->st_ino &&
+			    named.st_dev == st->st_dev)
+				return fd;
+		} else if (errno != ENOENT) {
+			break;
+		}
+		close(fd);
+	}
+	close(fd);
+	return -1;
+}
+
 /* Opened, locked, and known where it ends. */
 static int
 log_open(int dirfd, struct log *l, struct err *e)
@@ -205,24 +236,23 @@ log_open(int dirfd, struct log *l, struct err *e)
 
 	memset(l, 0, sizeof(*l));
 	l->dirfd = dirfd;
-	l->fd = openat(dirfd, AUDIT_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	l->fd = open_locked(dirfd, O_RDWR | O_CREAT, LOCK_EX, &st);
 	if (l->fd == -1)
 		return failed(e, AUDIT_FILE);
-	if (flock(l->fd, LOCK_EX) == -1 || fstat(l->fd, &st) == -1) {
-		rc = failed(e, AUDIT_FILE);
-		goto err;
-	}
 	l->size = (uint64_t)st.st_size;
 	rc = audit_head_read(dirfd, &l->head, e);
 	if (rc != 0)
 		goto err;
+	/* An empty one is new: that it is there shall last, too. */
+	if (l->size == 0 && fsync(dirfd) == -1) {
+		rc = failed(e, AUDIT_FILE);
+		goto err;
+	}
 	if (!l->head.there && l->size == 0) {
+		l->head.there = true;
 		memcpy(l->head.hash, audit_none, sizeof(l->head.hash));
-		if (fsync(dirfd) == -1) {
-			rc = failed(e, AUDIT_FILE);
-			goto err;
-		}
-	} else if (!l->head.there || l->head.size != l->size) {
+	}
+	if (l->size == 0 || l->head.size != l->size) {
 		rc = recover(l, e);
 		if (rc != 0)
 			goto err;
@@ -236,6 +266,34 @@ err:
 	buf_fini(&l->add);
 	close(l->fd);
 	return rc;
+}
+
+/*
+ * The file is full: it keeps what it has under another name.  A crash behind
+ * that leaves no audit.log, or an empty one, and the head says how the full
+ * file ends: that is a sound end.
+ */
+static int
+log_next(struct log *l, struct err *e)
+{
+	char name[AUDIT_NAME_MAX];
+	int dirfd = l->dirfd;
+
+	if (l->size < AUDIT_FULL || l->add.len > 0)
+		return 0;
+	audit_files_name(l->head.n, name);
+	/* Then it becomes larger: what is noted is worth more than that. */
+	if (renameat(dirfd, AUDIT_FILE, dirfd, name) == -1) {
+		log_sys(AUDIT_FILE ": rename to %s", name);
+		return 0;
+	}
+	log_info(AUDIT_FILE ": the lines up to %" PRIu64 " are in %s now",
+	    l->head.n, name);
+	/* Only a reserve that nobody needs any more. */
+	if (ftruncate(l->fd, (off_t)l->size) == -1)
+		log_debug("%s: its reserve stays", name);
+	close(l->fd);
+	return log_open(dirfd, l, e);
 }
 
 static int
@@ -264,6 +322,8 @@ audit_append(
 	int rc;
 
 	rc = log_open(dirfd, &l, e);
+	if (rc == 0)
+		rc = log_next(&l, e);
 	if (rc != 0)
 		return rc;
 	before = l.add.len;
@@ -279,6 +339,73 @@ audit_append(
 	return rc;
 }
 
+static int
+scan_full(int dirfd, uint64_t last, struct audit_scan *s, struct err *e)
+{
+	char name[AUDIT_NAME_MAX];
+	struct stat st;
+	int fd, rc;
+
+	audit_files_name(last, name);
+	fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+	if (fd == -1 || fstat(fd, &st) == -1) {
+		rc = err_set(e, ERR_SYS, "%s: cannot be read: %s", name,
+		    strerror(errno));
+	} else {
+		s->file = name;
+		rc = audit_scan(fd, (uint64_t)st.st_size, s, e);
+	}
+	if (fd != -1)
+		close(fd);
+	return rc;
+}
+
+/* Files and head as one of those that append left them. */
+static int
+look(int dirfd, int *fd, uint64_t *size, struct audit_files *f,
+    struct audit_head *h, struct err *e)
+{
+	struct stat st = { .st_size = 0 };
+	int rc;
+
+	*fd = open_locked(dirfd, O_RDONLY, LOCK_SH, &st);
+	if (*fd == -1 && errno != ENOENT)
+		return err_set(e, ERR_SYS, AUDIT_FILE ": cannot be read: %s",
+		    strerror(errno));
+	*size = (uint64_t)st.st_size;
+	rc = audit_head_read(dirfd, h, e);
+	if (rc == 0)
+		rc = audit_files_list(dirfd, f, e);
+	if (*fd != -1)
+		flock(*fd, LOCK_UN);
+	return rc;
+}
+
+static int
+read_files(int dirfd, struct audit_scan *s, bool all, struct err *e)
+{
+	struct audit_files f = { .n = 0 };
+	uint64_t size = 0;
+	int fd, rc;
+
+	rc = look(dirfd, &fd, &size, &f, &s->head, e);
+	memcpy(s->r.hash, audit_none, sizeof(s->r.hash));
+	for (size_t i = 0; rc == 0 && all && i < f.n; i++)
+		rc = scan_full(dirfd, f.last[i], s, e);
+	if (rc == 0 && !all)
+		rc = audit_files_end(dirfd, &s->r.last, s->r.hash, e);
+	s->file = AUDIT_FILE;
+	s->newest = true;
+	if (rc == 0)
+		rc = audit_scan(fd, size, s, e);
+	if (rc == 0 && s->rest > 0)
+		s->r.torn++;
+	audit_files_fini(&f);
+	if (fd != -1)
+		close(fd);
+	return rc;
+}
+
 int
 audit_read(int dirfd, audit_visit *visit, audit_fault *fault, void *arg,
     const char *witness, struct audit_report *out, struct err *e)
@@ -286,29 +413,19 @@ audit_read(int dirfd, audit_visit *visit, audit_fault *fault, void *arg,
 	struct audit_scan s = {
 		.visit = visit, .fault = fault, .arg = arg, .witness = witness
 	};
-	struct stat st = { .st_size = 0 };
-	int fd, rc;
+	int rc = read_files(dirfd, &s, true, e);
 
-	/* Both as one of those that append left them. */
-	fd = openat(dirfd, AUDIT_FILE, O_RDONLY | O_CLOEXEC);
-	if (fd == -1 && errno != ENOENT)
-		return err_set(e, ERR_SYS, AUDIT_FILE ": cannot be read: %s",
-		    strerror(errno));
-	if (fd != -1 && (flock(fd, LOCK_SH) == -1 || fstat(fd, &st) == -1)) {
-		rc = err_set(e, ERR_SYS, AUDIT_FILE ": %s", strerror(errno));
-		goto out;
-	}
-	rc = audit_head_read(dirfd, &s.head, e);
-	if (rc != 0)
-		goto out;
-	if (fd != -1)
-		flock(fd, LOCK_UN);
-	rc = audit_scan(fd, (uint64_t)st.st_size, &s, e);
-	if (rc == 0 && s.rest > 0)
-		s.r.torn++;
 	*out = s.r;
-out:
-	if (fd != -1)
-		close(fd);
+	return rc;
+}
+
+int
+audit_read_newest(int dirfd, audit_visit *visit, audit_fault *fault, void *arg,
+    struct audit_report *out, struct err *e)
+{
+	struct audit_scan s = { .visit = visit, .fault = fault, .arg = arg };
+	int rc = read_files(dirfd, &s, false, e);
+
+	*out = s.r;
 	return rc;
 }

@@ -4,7 +4,9 @@
  *
  * A line of JSON for each deed, numbered and chained: each carries the SHA-256
  * of the hash of the line before and its own text.  REPO/audit.head has the
- * number, the hash and the length of the whole, so that a cut at the end shows.
+ * number, the hash and the length of the file, so that a cut at the end shows.
+ * A file that has grown large becomes audit.log.N, N being its last line's
+ * number, and the chain goes on in a new one.
  * Daemon and console append, one at a time by a lock on the file; any thread.
  */
 #ifndef REPO_AUDIT_AUDIT_H
@@ -20,7 +22,11 @@
 #define AUDIT_FILE "audit.log"
 #define AUDIT_HEAD "audit.head"
 
-enum { AUDIT_LINE_MAX = 768 << 10, AUDIT_HASH_LEN = 64 /* hex */ };
+enum {
+	AUDIT_LINE_MAX = 768 << 10,
+	AUDIT_FULL = 16 << 20, /* a new file is begun */
+	AUDIT_HASH_LEN = 64    /* hex */
+};
 
 struct audit_entry {
 	const char *who;     /* name of a key, "uid 0", "daemon" */
@@ -54,8 +60,9 @@ struct audit_report {
 
 /* One sound line, as JSON; it is the callee's during the call. */
 typedef void audit_visit(void *arg, json_t *line);
-/* A fault, with its line in the file, for a person. */
-typedef void audit_fault(void *arg, uint64_t line, const char *text);
+/* A fault, with its file and the line in it, for a person. */
+typedef void audit_fault(
+    void *arg, const char *file, uint64_t line, const char *text);
 
 /**
  * audit_read(dirfd, visit, fault, arg, witness, out, e): all lines, checked on
@@ -65,5 +72,10 @@ typedef void audit_fault(void *arg, uint64_t line, const char *text);
  */
 int audit_read(int dirfd, audit_visit *visit, audit_fault *fault, void *arg,
     const char *witness, struct audit_report *out, struct err *e);
+
+/** audit_read_newest(dirfd, visit, fault, arg, out, e): the same of audit.log
+ * alone, behind what the file before it ends with: bounded by AUDIT_FULL. */
+int audit_read_newest(int dirfd, audit_visit *visit, audit_fault *fault,
+    void *arg, struct audit_report *out, struct err *e);
 
 #endif

@@ -32,8 +32,31 @@ void audit_sum(const void *data, size_t len, char out[AUDIT_HASH_LEN + 1]);
 /* The hash before the first line. */
 extern const char audit_none[AUDIT_HASH_LEN + 1];
 
+/* Files that are full: the numbers of their last lines, ascending. */
+struct audit_files {
+	uint64_t *last;
+	size_t n;
+};
+
+enum { AUDIT_NAME_MAX = 40 };
+
+/** audit_files_list(dirfd, out, e): 0 or ERR_SYS.  audit_files_name(last,
+ * name): "audit.log.LAST". */
+int audit_files_list(int dirfd, struct audit_files *out, struct err *e);
+void audit_files_fini(struct audit_files *f);
+void audit_files_name(uint64_t last, char name[AUDIT_NAME_MAX]);
+
+/** audit_files_end(dirfd, n, hash, e): number and hash of the line that
+ * audit.log goes on behind: the last one of the newest full file; 0 and
+ * audit_none where there is none.  A file that does not end with a line has
+ * audit_none, which no line follows.  ERR_SYS. */
+int audit_files_end(
+    int dirfd, uint64_t *n, char hash[AUDIT_HASH_LEN + 1], struct err *e);
+
 /* Where a scan is, and at its end what it has found. */
 struct audit_scan {
+	const char *file; /* how it is called */
+	bool newest;      /* the head is of it */
 	audit_visit *visit;
 	audit_fault *fault;
 	void *arg;
@@ -51,8 +74,9 @@ struct audit_scan {
 	char rest_sum[AUDIT_HASH_LEN + 1];
 };
 
-/** audit_scan(fd, size, s, e): the first ${size} bytes; ${s} has visit, fault,
- * arg and head set, and maybe witness. */
+/** audit_scan(fd, size, s, e): the first ${size} bytes; ${s} has file, newest,
+ * visit, fault, arg and head set, maybe witness, and in r what the file before
+ * it has left: last and hash. */
 int audit_scan(int fd, uint64_t size, struct audit_scan *s, struct err *e);
 
 #endif

@@ -55,7 +55,7 @@ fault(struct audit_scan *s, uint64_t line, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	s->fault(s->arg, line, text);
+	s->fault(s->arg, s->file, line, text);
 }
 
 /* Of a line: its text as it was hashed, its hash, its JSON. */
@@ -202,7 +202,8 @@ take_line(struct audit_scan *s, const uint8_t *p, size_t len, uint64_t end)
 	memcpy(s->r.hash, l.hash, sizeof(s->r.hash));
 	if (s->witness != NULL && strcmp(l.hash, s->witness) == 0)
 		s->witness = NULL;
-	if (s->head.there && end == s->head.size)
+	if (s->newest && s->head.there && end == s->head.size &&
+	    (!s->met || l.n == s->head.n))
 		s->met = l.n == s->head.n && strcmp(l.hash, s->head.hash) == 0;
 	line_fini(&l);
 }
@@ -219,7 +220,7 @@ take_rest(struct audit_scan *s, const uint8_t *p, size_t len)
 	audit_sum(p, len, s->rest_sum);
 	if (line_parse(p, len, &l) != 0)
 		return;
-	s->rest_sound = chained(s, &l);
+	s->rest_sound = s->newest && chained(s, &l);
 	if (s->rest_sound) {
 		s->r.last = l.n;
 		memcpy(s->r.hash, l.hash, sizeof(s->r.hash));
@@ -228,10 +229,8 @@ take_rest(struct audit_scan *s, const uint8_t *p, size_t len)
 }
 
 static void
-compare_head(struct audit_scan *s, uint64_t size)
+compare_head(struct audit_scan *s)
 {
-	if (s->head.there && s->head.size == 0 && size == 0)
-		s->met = true;
 	if (!s->head.there && s->line > 0)
 		fault(s, s->line,
 		    "is the last one, and audit.head is missing: whether "
@@ -256,7 +255,11 @@ audit_scan(int fd, uint64_t size, struct audit_scan *s, struct err *e)
 	uint64_t at = 0, done = 0; /* read; taken, of the file */
 	int rc = 0;
 
-	memcpy(s->r.hash, audit_none, sizeof(s->r.hash));
+	s->line = 0;
+	s->bad_line = 0;
+	/* The file is new, or nothing was noted after it was begun. */
+	s->met = s->newest && s->head.there && s->head.n == s->r.last &&
+	    strcmp(s->head.hash, s->r.hash) == 0;
 	while (at < size) {
 		size_t want = size - at < BLOCK ? (size_t)(size - at) : BLOCK;
 		uint8_t *p, *nl;
@@ -264,7 +267,7 @@ audit_scan(int fd, uint64_t size, struct audit_scan *s, struct err *e)
 		ssize_t n = pread_full(fd, buf_extend(&b, want), want, at);
 
 		if (n != (ssize_t)want) {
-			rc = err_set(e, ERR_SYS, AUDIT_FILE ": cannot be read");
+			rc = err_set(e, ERR_SYS, "%s: cannot be read", s->file);
 			goto out;
 		}
 		at += want;
@@ -280,18 +283,21 @@ audit_scan(int fd, uint64_t size, struct audit_scan *s, struct err *e)
 		b.len -= taken;
 		if (b.len > AUDIT_LINE_MAX) {
 			rc = err_set(e, ERR_LIMIT,
-			    AUDIT_FILE ":%" PRIu64
-				       ": a line of more than %d bytes: "
-				       "this is no audit log",
-			    s->line + 1, AUDIT_LINE_MAX);
+			    "%s:%" PRIu64 ": a line of more than %d bytes: "
+			    "this is no audit log",
+			    s->file, s->line + 1, AUDIT_LINE_MAX);
 			goto out;
 		}
 	}
 	take_rest(s, b.data, b.len);
 	/* A note may still follow to a torn end that only lacks its newline. */
 	settle_bad(s, NULL, false);
-	compare_head(s, size);
-	if (s->witness != NULL)
+	if (s->newest)
+		compare_head(s);
+	else if (s->rest > 0)
+		fault(s, s->line + 1,
+		    "is no whole line: the file was cut or changed");
+	if (s->newest && s->witness != NULL)
 		fault(s, s->line,
 		    "is the last one, and none has the hash %.64s: the log is "
 		    "not the one that had it",

@@ -132,11 +132,12 @@ see_line(void *arg, json_t *line)
 }
 
 static void
-see_fault(void *arg, uint64_t line, const char *text)
+see_fault(void *arg, const char *file, uint64_t line, const char *text)
 {
 	struct listing *l = arg;
 	json_t *o = json_object();
 
+	json_set_str(o, "file", file);
 	json_set_u64(o, "line", line);
 	json_set_str(o, "text", text);
 	json_array_append_new(l->faults, o);
@@ -148,7 +149,7 @@ print_faults(const json_t *faults, FILE *f)
 	for (size_t i = 0; i < json_array_size(faults); i++) {
 		const json_t *o = json_array_get(faults, i);
 
-		fprintf(f, AUDIT_FILE ":%" PRIu64 ": %s\n",
+		fprintf(f, "%s:%" PRIu64 ": %s\n", answer_str(o, "file"),
 		    answer_u64(o, "line"), answer_str(o, "text"));
 	}
 }

@@ -163,14 +163,14 @@ tell(const char *dir, uint32_t chunk_size, bool by_namespace,
 		memory));
 	unit_start(dir, true, &start);
 	printf("\nNext:\n\n"
-	       "  backstay -r %s key add HOST KEYFILE    "
-	       "(what `backstay-agent keygen` printed there)\n"
 	       "  %s\n"
 	       "  backstay-agent enroll ssh://THIS-HOST        "
 	       "(on each host; it shows the host key above)\n"
+	       "  backstay -r %s key add HOST -    "
+	       "(what enroll printed there: it lets the host in)\n"
 	       "  backstay-agent backup --repo ssh://THIS-HOST VM "
 	       "--disk NAME=IMAGE\n",
-	    dir, buf_cstr(&start));
+	    buf_cstr(&start), dir);
 	buf_fini(&start);
 }
 

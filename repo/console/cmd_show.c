@@ -52,6 +52,8 @@ print(const struct manifest *m, const json_t *answer)
 	    m->has_parent ? hex(m->parent, sizeof(m->parent), id) : "none");
 	if (m->checkpoint[0] != 0)
 		printf("checkpoint   %s\n", m->checkpoint);
+	if (m->unusual[0] != 0)
+		printf("unusual      %s; see `backstay history`\n", m->unusual);
 	print_kept(answer);
 	printf("duration     %" PRIu64 ".%01" PRIu64 " s\n\n",
 	    m->stats.duration_ms / 1000, m->stats.duration_ms % 1000 / 100);

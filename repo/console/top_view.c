@@ -349,13 +349,11 @@ draw_help(struct canvas *c, unsigned row)
 		"c                      cancel the job that is chosen",
 		"l                      limit its rate, in bytes a second",
 		"L                      limit all jobs together",
-		"p                      pause giving space back, or go on with "
-		"it",
+		"p                      pause giving space back, or go on",
 		"q                      quit",
 		"",
-		"Rates are of the bytes of disks that are done, read or not; "
-		"the wire",
-		"is what goes over all lanes of all jobs.  Times are UTC.",
+		"Rates are of bytes of disks that are done, read or not;",
+		"the wire is what goes over all lanes.  Times are UTC.",
 		"",
 		"Any key goes back.",
 	};

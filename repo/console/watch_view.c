@@ -208,6 +208,11 @@ watch_line(const json_t *job, const struct feed_job *f, struct buf *out)
 
 	watch_title(job, out);
 	buf_printf(out, ": %s", stage(job));
+	if (strcmp(answer_str(job, "state"), "queued") == 0 &&
+	    *answer_str(job, "text") != 0) {
+		buf_printf(out, ", ");
+		add_safe(out, answer_str(job, "text"));
+	}
 	if (total == 0)
 		return;
 	buf_printf(

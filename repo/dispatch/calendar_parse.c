@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A time that comes again, as a person writes it. */
+#include <assert.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -312,6 +313,7 @@ parse_date(char *text, struct calendar *c, struct err *e)
 		*p = 0;
 		piece[n++] = p + 1;
 	}
+	assert(n > 1); /* or the caller had not taken it for a date */
 	if (day.last_days)
 		day.max = 28;
 	if (n == 3) {

@@ -69,25 +69,30 @@ look_at(const char *path, struct err *e)
 	return 0;
 }
 
+/* The command's words, of which the first is a program. */
+static int
+take(char *text, char *out[HOOK_WORDS_MAX + 1], unsigned *n, struct err *e)
+{
+	*n = split(text, out);
+	if (*n == 0 || *n > HOOK_WORDS_MAX)
+		return err_set(e, ERR_INVAL,
+		    "a hook is a path and at most %d words",
+		    HOOK_WORDS_MAX - 1);
+	return look_at(out[0], e);
+}
+
 int
 hook_check(const char *command, struct err *e)
 {
-	char *words[HOOK_WORDS_MAX + 1], *text = xstrdup(command);
-	unsigned n = split(text, words);
-	int rc;
+	char *words[HOOK_WORDS_MAX + 1] = { NULL }, *text = xstrdup(command);
+	unsigned n;
+	int rc = take(text, words, &n, e);
 
-	if (n == 0 || n > HOOK_WORDS_MAX)
-		rc = err_set(e, ERR_INVAL,
-		    "a hook is a path and at most %d words",
-		    HOOK_WORDS_MAX - 1);
-	else
-		rc = look_at(words[0], e);
 	free(text);
 	return rc;
 }
 
-/* The lowest that a program expects to be as after a login: the daemon blocks
- * and ignores some. */
+/* As after a login: the daemon blocks and ignores some signals. */
 static int
 spawn_attr(posix_spawnattr_t *attr)
 {
@@ -340,14 +345,11 @@ hook_run(const struct hook_call *c, struct hook_result *out, struct err *e)
 	struct child k = { .rest = c->input, .len = strlen(c->input) };
 	char *text = xstrdup(c->command);
 	uint64_t from = now_ms();
-	unsigned n = split(text, argv);
+	unsigned n;
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	if (n == 0 || n > HOOK_WORDS_MAX)
-		rc = hook_check(c->command, e);
-	else
-		rc = look_at(argv[0], e);
+	rc = take(text, argv, &n, e);
 	for (unsigned i = 0; rc == 0 && c->args[i] != NULL; i++) {
 		if (i == ARGS_MAX)
 			abort(); /* our own mistake */

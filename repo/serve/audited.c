@@ -341,12 +341,12 @@ see_line(void *arg, json_t *line)
 }
 
 static void
-see_fault(void *arg, uint64_t line, const char *text)
+see_fault(void *arg, const char *file, uint64_t line, const char *text)
 {
 	struct looked *l = arg;
 
 	if (l->shown++ < FAULTS_SHOWN)
-		log_error(AUDIT_FILE ":%" PRIu64 ": %s", line, text);
+		log_error("%s:%" PRIu64 ": %s", file, line, text);
 }
 
 /* So that a change while no daemon ran shows. */
@@ -378,7 +378,9 @@ audited_start(struct serve *srv)
 
 	if (srv->audit == NULL)
 		goto out;
-	if (audit_read(*srv->audit, see_line, see_fault, &l, NULL, &r, &e) != 0)
+	/* What is full was checked when it was not, and can be at any time. */
+	if (audit_read_newest(*srv->audit, see_line, see_fault, &l, &r, &e) !=
+	    0)
 		log_error("%s", e.text);
 	if (r.faults > 0) {
 		log_error(AUDIT_FILE ": %u faults: `backstay audit --check` "

@@ -10,7 +10,7 @@
 #include "proto/base/log.h"
 #include "repo/serve/scheduler_impl.h"
 
-enum { SAVE_AGAIN_MS = 10000, JUMP_S = 5 };
+enum { SAVE_AGAIN_MS = 10000, JUMP_S = 5, WAITING_S = 60 };
 
 static uint64_t
 wall(void)
@@ -29,20 +29,25 @@ save(struct scheduler *s)
 	struct buf text = { 0 };
 	size_t n = 0;
 
+	atomic_store(&s->unsaved, false);
 	v = xmalloc((s->n + 1) * sizeof(*v));
+	pthread_mutex_lock(&s->mu);
 	for (size_t i = 0; i < s->n; i++)
 		if (s->vm[i]->v.rule[0] != 0 ||
 		    s->vm[i]->v.outcome != OUTCOME_NONE)
 			v[n++] = &s->vm[i]->v;
 	schedule_file_print(v, n, &text);
+	pthread_mutex_unlock(&s->mu);
 	s->saved_ms = now_ms();
 	/* It is tried again; meanwhile backups are made all the same. */
-	s->unsaved = file_replace(s->dirfd, SCHEDULE_FILE, text.data, text.len,
-			 0600) != 0;
-	if (s->unsaved)
+	s->failed = file_replace(s->dirfd, SCHEDULE_FILE, text.data, text.len,
+			0600) != 0;
+	if (s->failed) {
+		atomic_store(&s->unsaved, true);
 		log_error("%s cannot be written: if the daemon ends now, "
 			  "backups may be made again",
 		    SCHEDULE_FILE);
+	}
 	buf_fini(&text);
 	free(v);
 }
@@ -117,7 +122,7 @@ take_end(struct scheduler *s, const struct scheduler_end *end, uint64_t now)
 	}
 	x->job = 0;
 	x->until = 0;
-	s->unsaved = true;
+	atomic_store(&s->unsaved, true);
 	if (end->state == JOB_DONE && p.prune)
 		pruner_add(s->pruner, x->v.vm);
 }
@@ -153,7 +158,7 @@ scheduler_pruned(struct scheduler *s, const char *vm, uint64_t now,
 		x->v.pruned = now;
 		x->v.removed = removed;
 		snprintf(x->v.stopped, sizeof(x->v.stopped), "%s", stopped);
-		/* Saved with whatever else changes: it is shown only. */
+		atomic_store(&s->unsaved, true);
 	}
 	pthread_mutex_unlock(&s->mu);
 }
@@ -190,6 +195,36 @@ has_host(struct scheduler *s, const char *vm)
 	return queue_takes(s->srv->queue, &r, NULL) == 0;
 }
 
+/* A job that was queued, and whose host went away before it began, waits for
+ * it; but its time is missed. */
+static void
+look_at_queued(struct scheduler *s, struct scheduled *x, uint64_t now)
+{
+	struct schedule_vm *v = &x->v;
+	json_t *jobs;
+
+	if (now < v->began + SCHEDULE_LATE_S) {
+		if (v->began + SCHEDULE_LATE_S < x->until)
+			x->until = v->began + SCHEDULE_LATE_S;
+		return;
+	}
+	if (now + WAITING_S < x->until)
+		x->until = now + WAITING_S;
+	if ((v->told != 0 && now >= v->told &&
+		now - v->told < SCHEDULE_TELL_S) ||
+	    has_host(s, v->vm))
+		return;
+	jobs = json_array();
+	queue_to_json(s->srv->queue, x->job, jobs);
+	if (json_array_size(jobs) > 0) {
+		x->missed = v->due;
+		x->made_up = true;
+		v->told = now;
+		atomic_store(&s->unsaved, true);
+	}
+	json_decref(jobs);
+}
+
 /* True: it is to be run. */
 static bool
 look(struct scheduler *s, struct scheduled *x, uint64_t now)
@@ -202,11 +237,14 @@ look(struct scheduler *s, struct scheduled *x, uint64_t now)
 	    schedule_look(&x->v, &p, now, p.ntimes > 0 && has_host(s, x->v.vm));
 	x->state = view.state;
 	x->until = view.until;
+	if (view.state == SCHEDULE_RUNS)
+		look_at_queued(s, x, now);
 	if (view.missed != 0) {
 		x->missed = view.missed;
 		x->made_up = view.made_up;
 	}
-	s->unsaved |= view.changed;
+	if (view.changed)
+		atomic_store(&s->unsaved, true);
 	return view.state == SCHEDULE_RUN;
 }
 
@@ -236,7 +274,7 @@ run(struct scheduler *s, struct scheduled *x, uint64_t now)
 		schedule_ended(&x->v, &p, now, JOB_FAILED, e.text);
 		say_ended(x, &p, JOB_FAILED, e.text);
 		x->until = 0;
-		s->unsaved = true;
+		atomic_store(&s->unsaved, true);
 	}
 	pthread_mutex_unlock(&s->mu);
 }
@@ -306,8 +344,8 @@ tick(struct scheduler *s)
 	run_all(s, due, ndue, now);
 	free(due);
 	atomic_store(&s->looked, now);
-	if (s->unsaved &&
-	    (s->saved_ms == 0 || now_ms() - s->saved_ms >= SCHEDULER_TICK_MS))
+	if (atomic_load(&s->unsaved) &&
+	    (!s->failed || now_ms() - s->saved_ms >= SAVE_AGAIN_MS))
 		save(s);
 }
 
@@ -363,7 +401,7 @@ load(struct scheduler *s)
 			  "their newest backups",
 		    SCHEDULE_FILE, e.text);
 	s->derive = rc != 0;
-	s->unsaved = rc != 0;
+	atomic_store(&s->unsaved, rc != 0);
 	s->vm = xcalloc(n + 1, sizeof(struct scheduled *));
 	s->cap = n + 1;
 	for (size_t i = 0; i < n; i++) {

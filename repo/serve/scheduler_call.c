@@ -19,6 +19,23 @@ set_time(json_t *o, const char *key, uint64_t t)
 		json_set_str(o, key, time_print(t, text));
 }
 
+/* The job, and why it waits if it does. */
+static void
+set_job(struct serve *srv, uint64_t job, json_t *o)
+{
+	json_t *jobs = json_array();
+	const char *why;
+
+	queue_to_json(srv->queue, job, jobs);
+	why =
+	    json_string_value(json_object_get(json_array_get(jobs, 0), "text"));
+	json_object_set_new(o, "text",
+	    json_sprintf("job %" PRIu64 "%s%s", job, why != NULL ? ": " : "",
+		why != NULL ? why : ""));
+	json_set_u64(o, "job", job);
+	json_decref(jobs);
+}
+
 /* What it waits for, for a person; or nothing. */
 static void
 set_reason(struct serve *srv, const struct scheduled *x, const struct plan *p,
@@ -30,11 +47,7 @@ set_reason(struct serve *srv, const struct scheduled *x, const struct plan *p,
 	uint64_t t;
 
 	switch (x->state) {
-	case SCHEDULE_RUNS:
-		json_object_set_new(
-		    o, "text", json_sprintf("job %" PRIu64, x->job));
-		json_set_u64(o, "job", x->job);
-		break;
+	case SCHEDULE_RUNS: set_job(srv, x->job, o); break;
 	case SCHEDULE_RETRY:
 		json_object_set_new(o, "text",
 		    json_sprintf("its try %u, not before %s", x->v.tries + 1,
@@ -155,6 +168,8 @@ scheduler_to_json(struct serve *srv)
 	uint64_t n = 0, missed = 0, failed = 0, stopped = 0;
 	json_t *o = json_object();
 
+	if (r == NULL)
+		return o;
 	pthread_mutex_lock(&r->mu);
 	for (size_t i = 0; i < r->n; i++) {
 		const struct schedule_vm *v = &r->vm[i]->v;
@@ -163,7 +178,7 @@ scheduler_to_json(struct serve *srv)
 			continue;
 		n++;
 		missed += v->outcome == OUTCOME_MISSED ||
-		    (v->due != 0 && v->told != 0 && v->tries == 0);
+		    (v->due != 0 && v->told != 0);
 		failed += v->outcome == OUTCOME_FAILED;
 		stopped += v->stopped[0] != 0;
 	}

@@ -46,10 +46,11 @@ struct scheduler {
 	/* The thread's. */
 	const struct settings *settings; /* that it looked by */
 	bool derive;                     /* there was no file */
-	bool unsaved;
+	bool failed;                     /* it could not be written */
 	uint64_t saved_ms;
 	uint64_t refreshed_ms, catalog_ms;
 	uint64_t last_wall, last_ms;
+	atomic_bool unsaved;     /* any thread sets it */
 	_Atomic uint64_t looked; /* by the wall clock; any thread reads */
 
 	/* By VM.  The thread alone changes it, with mu; it reads without. */

@@ -22,16 +22,18 @@ day_of(const char *s, size_t len)
 	return -1;
 }
 
-/* "Mon", "Mon-Fri", "Sat-Mon" */
+/* "Mon", "Mon-Fri", "Sat..Mon" */
 static int
 days_parse(const char *s, uint8_t *out)
 {
-	const char *dash = strchr(s, '-');
-	size_t len = dash != NULL ? (size_t)(dash - s) : strlen(s);
+	size_t len = strcspn(s, "-.");
+	const char *last = s + len;
 	int a = day_of(s, len), b = a;
 
-	if (dash != NULL)
-		b = day_of(dash + 1, strlen(dash + 1));
+	if (*last != 0) {
+		last += *last == '-' ? 1 : strncmp(last, "..", 2) == 0 ? 2 : 0;
+		b = day_of(last, strlen(last));
+	}
 	if (a == -1 || b == -1)
 		return ERR_INVAL;
 	*out = 0;

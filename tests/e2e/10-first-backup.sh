@@ -24,10 +24,10 @@ expect_fail 1 "is not empty|there already|is a repository" \
 	"$BIN/backstay" init "$repo"
 start_daemon
 agent kvm01 enroll "$url" >"$dir/enroll.out" 2>&1 || fail "the first enroll"
-grep -q "backstay key add" "$dir/enroll.out" ||
+grep -q "backstay -r REPO key add" "$dir/enroll.out" ||
 	fail "enroll does not tell what to run on the NAS"
 # The line that it prints is the one that works.
-sed -n "s/^echo '\(.*\)' | backstay key add .*/\1/p" "$dir/enroll.out" |
+sed -n "s/^echo '\(.*\)' | backstay -r REPO key add .*/\1/p" "$dir/enroll.out" |
 	console key add kvm01 - >/dev/null || fail "key add from stdin"
 agent kvm01 enroll "$url" | grep -q 'lets this host in as "kvm01"' ||
 	fail "enroll after key add"

@@ -96,13 +96,48 @@ stays web1 2 "is locked until"
 backup_now() { # as another host would
 	backup admin "$1" --disk "vda=$dir/d"
 }
+# Shorter is no shorter, nor is a rule that counts more an older one.
+settings <<END
+[vm web*]
+lock = 1s
+min-age = 0
+keep-last = 1
+[vm young]
+min-age = 7d
+END
+stays web1 2 "is locked until"
+stays young 2 "younger than min-age"
+settings <<END
+[vm web1]
+lock = 0
+[vm young]
+min-age = 7d
+END
 backup_now web1
 console show web1@latest | grep -q '^locked' && fail "locked without a lock"
 console delete web1@latest >"$dir/out" || fail "$(cat "$dir/out")"
 stop_daemon
 start_daemon
 stays web1 2 "is locked until"
-ok "neither does removing keys, nor other settings, nor a restart"
+# What was locked by the settings of then stands in the backup itself: an index
+# made anew has it, and files of marks and time of another day take nothing away.
+stop_daemon
+cp "$repo/clock" "$dir/clock.old"
+cp "$repo/marks.json" "$dir/marks.old" 2>/dev/null || : >"$dir/none"
+rm -r "$repo/index"
+console fsck --rebuild-index >"$dir/fsck.out" 2>&1 || fail "rebuild"
+start_daemon
+stays web1 2 "is locked until"
+stays young 2 "younger than min-age"
+console protect free@latest >"$dir/out" || fail protect
+kill_daemon
+cp "$dir/clock.old" "$repo/clock"
+rm "$repo/marks.json"
+[ -e "$dir/none" ] || cp "$dir/marks.old" "$repo/marks.json"
+start_daemon
+stays web1 2 "is locked until"
+stays young 2 "younger than min-age"
+ok "neither does removing keys, other settings, a restart or an index made anew"
 
 # --- clocks
 

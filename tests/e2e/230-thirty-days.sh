@@ -127,6 +127,13 @@ ok "three hosts in networks of their own are connected"
 
 # --- day by day
 
+console schedule --check 'daily 02:00 UTC; *-*~1' --json >"$dir/check.json" ||
+	fail "schedule --check"
+[ "$(json "$dir/check.json" "len(j), j == sorted(j)")" = "(5, True)" ] ||
+	fail "$(cat "$dir/check.json")"
+expect_fail 2 'hour 25: from 0 to 23' console schedule --check 25:00
+expect_fail 1 'has a VM nobody' console schedule nobody
+
 # wall: what the daemon's clock shows, in seconds.
 wall() { echo $(($(date +%s) + clock_wall)); }
 # to_hour H: forward to that hour of a day, UTC, a second after it.

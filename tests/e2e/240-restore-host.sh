@@ -203,6 +203,39 @@ wait_for 20 no_children || fail "a cancelled restore goes on"
 untouched
 ok "killed or cancelled half-way, agent or daemon: the old disks are as they were"
 
+# --- the power goes between two renames
+
+kill "${serve_pid[slow]}"
+wait "${serve_pid[slow]}" 2>/dev/null
+forget "${serve_pid[slow]}"
+cp "$img/web1-b.qcow2" "$dir/was.qcow2"
+cp "$dir/a.raw" "$img/.web1.raw.restoring"
+qemu-img convert -f raw -O qcow2 "$dir/b.raw" "$img/.web1-b.qcow2.restoring"
+inode() { stat -c %i "$img/$1"; }
+journal=$(printf '{"format":1,"id":"%032d","disks":[' 7
+	printf '{"dir":"%s","name":"web1.raw","new":%s,"old":%s},' "$img" \
+		"$(inode .web1.raw.restoring)" "$(inode web1.raw)"
+	printf '{"dir":"%s","name":"web1-b.qcow2","new":%s,"old":%s}]}' "$img" \
+		"$(inode .web1-b.qcow2.restoring)" "$(inode web1-b.qcow2)")
+echo "$journal" >"$img/.web1.raw.swap"
+echo "$journal" >"$img/.web1-b.qcow2.swap"
+ln "$img/web1.raw" "$img/.web1.raw.replaced"
+mv "$img/.web1.raw.restoring" "$img/web1.raw"
+expect_fail 1 "an interrupted restore has not ended yet" \
+	agent kvm1 backup -q web1 --disk vdb="$img/web1-b.qcow2"
+same_bytes "$dir/was.qcow2" "$img/web1-b.qcow2"
+serve slow
+tidy() { [ -z "$(leftovers)" ]; }
+wait_for 10 tidy || fail "left: $(leftovers): $(cat "$dir/serve-slow.err")"
+backed_up
+grep -q "finished: an interrupted restore; 2 disks" "$dir/serve-slow.err" ||
+	fail "the agent does not say so: $(cat "$dir/serve-slow.err")"
+# Ours were no restore's: what is named is that disk again.
+console restore web1@latest --host kvm1 -q --disk vda="$img/web1.raw" \
+	--disk vdb="$img/web1-b.qcow2" >"$dir/out" 2>&1 ||
+	fail "named disks: $(cat "$dir/out")"
+ok "a swap that the power cut is finished when the agent is back"
+
 # --- beside others, and behind them
 
 back=

@@ -44,7 +44,7 @@ make_repo "$dir/repo"
 start_daemon
 enroll_agent kvm01
 enroll_agent kvm02
-mkdisk "$dir/disk" 96 disk
+mkdisk "$dir/disk" 88 disk
 mkdisk "$dir/db" 64 db
 # A VM of its own, meanwhile.
 days >"$dir/days.out" 2>&1 &
@@ -70,18 +70,18 @@ screen_size 50x14
 see "job $job" '\.\.\. and [0-9] more'
 screen_size 110x30
 see 'ended with 0' 'done .* 100 %' \
-	"job $job: backup of web1 \(kvm01\) done: web1@.* 96.0 MiB, mean"
+	"job $job: backup of web1 \(kvm01\) done: web1@.* 88.0 MiB, mean"
 agent_wait "$agent_pid" || fail "the backup: $(cat "$dir/web1.out.err")"
 ok "watch shows phase, rates, ETA, counts and lanes, at any size, and ends with the job"
 
 # --- elsewhere
 
 dd if="$dir/disk" of="$dir/disk2" bs=1M status=none
-put_noise "$dir/disk2" 0 $((24 << 20)) other
+put_noise "$dir/disk2" 0 $((20 << 20)) other
 slow web2 "$dir/disk2" --bwlimit 6M
 job_of web2
 SCREEN_TERM=dumb screen_start 80x24 "$BIN/backstay" -r "$repo" watch "$job"
-see "job $job: backup of web2 \(kvm01\): reading [0-9]+ %, .* of 96.0 MiB"
+see "job $job: backup of web2 \(kvm01\): reading [0-9]+ %, .* of 88.0 MiB"
 console watch "$job" >"$dir/watch.txt" || fail "watch: $?"
 see 'ended with 0'
 if [ "$(grep -c . "$dir/watch.txt")" -gt 4 ] ||
@@ -188,6 +188,8 @@ grep -q 'unusual: db1@.* of new data that does not compress, where .* are usual'
 console list db1 --json >"$dir/list.json"
 [ "$(json "$dir/list.json" "[b.get('unusual') for b in j[-2:]]")" = \
 	"[None, 'incompressible']" ] || fail "list: $(cat "$dir/list.json")"
+console show db1@latest | grep -q "^unusual  *incompressible" ||
+	fail "show does not say it to people"
 console show db1@latest --json | grep -q '"unusual": "incompressible"' ||
 	fail "show does not say it"
 console history db1 >"$dir/history.txt" || fail "history"

@@ -197,6 +197,31 @@ settings
 expect_fail 1 'no hook is set' console notify --test
 ok "a hook that is missing or fails is told of, and nothing else happens"
 
+# --- a change that is unusual, and a schedule that is missed
+
+settings "hook = $hook fixed word"
+mkdisk "$dir/db" 48 db
+backup kvm01 db1 --disk "vda=$dir/db"
+for n in 1 2 3 4 5 6 7 8 9; do
+	put_noise "$dir/db" $((n << 16)) 65536 "usual$n"
+	backup kvm01 db1 --disk "vda=$dir/db"
+done
+put_noise "$dir/db" 0 $((36 << 20)) ransom
+backup kvm01 db1 --disk "vda=$dir/db"
+seen unusual-change db1 unusual 'j["unusual"] == "incompressible" and
+	j["backup"].startswith("db1@") and j["new"] > j["usual"]'
+ok "a change that is unusual is told"
+
+stop_daemon
+use_clock
+printf '[vm db1]\nschedule = hourly\n' >>"$repo/backstayd.conf"
+start_daemon
+scheduled() { console schedule --json 2>/dev/null | grep -q '"db1"'; }
+wait_for 20 scheduled || fail "db1 has no schedule"
+set_clock 7200 7200
+seen missed-schedule db1 missed 'j["made_up"] and j["due"] < j["time"]'
+ok "a schedule that is missed is told"
+
 # --- an agent that goes away
 
 if [ -n "${LONG:-}" ]; then

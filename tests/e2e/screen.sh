@@ -6,7 +6,7 @@
 #
 #   SHOW=1    print what is captured for documents
 need tmux
-export TMUX_TMPDIR=$dir
+export TMUX_TMPDIR=${dir:?}
 screen_pid=
 
 screen_tmux() { tmux -L screen -f /dev/null "$@"; }

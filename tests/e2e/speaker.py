@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent's lane, call by call.
+"""A lane, call by call.
 
-    speaker.py PORT KEY
+    speaker.py ssh PORT KEY | unix SOCKET
 
 Each line on stdin is a call (JSON); its answer is a line on stdout: the object,
 or {"error": CODE, "text": "..."}; "ended" where the daemon has ended the lane.
@@ -26,7 +26,7 @@ def answer(peer):
 
 
 def main():
-    peer = Peer(['ssh', sys.argv[1], sys.argv[2]])
+    peer = Peer(sys.argv[1:])
     peer.sock.settimeout(100)
     peer.send(call(op='hello', version=1, program='speaker', features=[]))
     print(json.dumps(answer(peer)), flush=True)

@@ -48,7 +48,7 @@ allowed() {
 	agent/ram) echo proto/base proto agent/source agent/guest ;;
 	agent/live) echo proto/base proto agent/image agent/source agent/sink \
 		agent/pipeline agent/guest agent/ram ;;
-	agent/serve) echo proto/base proto agent/image agent/qcow2 \
+	agent/serve) echo proto/base proto agent/image agent/qcow2 agent/sink \
 		agent/pipeline agent/guest ;;
 	agent) echo proto/base proto agent/image agent/source agent/sink \
 		agent/pipeline agent/live agent/guest agent/serve ;;

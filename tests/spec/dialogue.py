@@ -254,7 +254,8 @@ def begin(lane, vm, volumes, full=False):
         lane, op='begin', vm=vm, full=full, consistency='offline',
         agent_time='2026-11-21T19:30:05Z', volumes=[
             {'name': v.name, 'kind': 'disk', 'size': v.size, 'format': 'raw',
-             'cluster_size': 0} for v in volumes])
+             'cluster_size': 0, 'path': '/images/' + v.name,
+             'identity': 'file:12:3.000000004'} for v in volumes])
     check(answer['lanes_max'] >= 1 and answer['token'] and
           isinstance(answer['job'], int), 'begin makes a job')
     return answer
@@ -394,6 +395,9 @@ def restore(path, name, volumes):
     check([(v['name'], v['size'], v['root']) for v in m['volumes']] ==
           [(v.name, v.size, v.root.hex()) for v in volumes],
           'the manifest has the volumes')
+    check([(v['path'], v['identity']) for v in m['volumes']] ==
+          [('/images/' + v.name, 'file:12:3.000000004') for v in volumes],
+          'the manifest says where they were')
     for n, v in enumerate(volumes):
         for level, nodes in enumerate(v.nodes):
             for i, (_, body) in nodes.items():

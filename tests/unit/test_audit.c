@@ -40,8 +40,19 @@ set_up(void **state)
 static int
 tear_down(void **state)
 {
+	struct audit_files f;
+	char name[AUDIT_NAME_MAX];
+
 	(void)state;
 	buf_fini(&faults);
+
+	if (audit_files_list(dirfd, &f, NULL) != 0)
+		return -1;
+	for (size_t i = 0; i < f.n; i++) {
+		audit_files_name(f.last[i], name);
+		unlinkat(dirfd, name, 0);
+	}
+	audit_files_fini(&f);
 	unlinkat(dirfd, AUDIT_FILE, 0);
 	unlinkat(dirfd, AUDIT_HEAD, 0);
 	close(dirfd);
@@ -87,9 +98,12 @@ see_line(void *arg, json_t *line)
 }
 
 static void
-see_fault(void *arg, uint64_t line, const char *text)
+see_fault(void *arg, const char *file, uint64_t line, const char *text)
 {
 	(void)arg;
+	/* Of audit.log itself, without its name. */
+	if (strcmp(file, AUDIT_FILE) != 0)
+		buf_printf(&faults, "%s:", file);
 	buf_printf(&faults, "%llu: %s\n", (unsigned long long)line, text);
 }
 
@@ -489,6 +503,139 @@ threads_and_other_handles_append_one_at_a_time(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* So much in few lines that audit.log is full. */
+static void
+append_large(unsigned n)
+{
+	enum { LEN = 700 << 10 };
+	char *text = xmalloc(LEN + 1);
+
+	memset(text, 'x', LEN);
+	text[LEN] = 0;
+	while (n-- > 0)
+		append("prune", text);
+	free(text);
+}
+
+/* The name of the i-th full file, from 0. */
+static char *
+full_file(size_t i, char name[AUDIT_NAME_MAX])
+{
+	struct audit_files f;
+
+	assert_int_equal(audit_files_list(dirfd, &f, NULL), 0);
+	assert_true(i < f.n);
+	audit_files_name(f.last[i], name);
+	audit_files_fini(&f);
+	return name;
+}
+
+static off_t
+size_of(const char *name)
+{
+	struct stat st;
+
+	return fstatat(dirfd, name, &st, 0) == 0 ? st.st_size : -1;
+}
+
+static void
+a_full_file_is_kept_and_the_chain_goes_on_in_a_new_one(void **state)
+{
+	char name[AUDIT_NAME_MAX];
+	struct audit_report newest;
+	struct err e = { 0 };
+
+	(void)state;
+	append_some(2);
+	append_large(23);
+	assert_true(size_of(AUDIT_FILE) < AUDIT_FULL);
+	append_large(1);
+	assert_true(size_of(AUDIT_FILE) >= AUDIT_FULL);
+	assert_int_equal(append("delete", "web1@latest"), 27);
+	assert_true(size_of(AUDIT_FILE) < 1000);
+	assert_string_equal(full_file(0, name), "audit.log.26");
+	append_large(26);
+	assert_string_equal(full_file(1, name), "audit.log.51");
+	assert_int_equal(check(), 0);
+	assert_int_equal(r.lines, 53);
+	assert_int_equal(r.last, 53);
+	assert_int_equal(nvisited, 53);
+	assert_int_equal(
+	    audit_read_newest(dirfd, NULL, see_fault, NULL, &newest, &e), 0);
+	assert_int_equal(newest.faults, 0);
+	assert_int_equal(newest.lines, 2);
+	assert_string_equal(newest.hash, r.hash);
+	/* A witness may be in any of them. */
+	assert_int_equal(check_with(newest.hash), 0);
+}
+
+static void
+crashes_around_a_full_file_leave_the_chain_whole(void **state)
+{
+	char name[AUDIT_NAME_MAX];
+	struct audit_head h;
+	struct err e = { 0 };
+	int fd;
+
+	(void)state;
+	append_large(24);
+	/* It has its new name, and nothing follows yet. */
+	assert_int_equal(renameat(dirfd, AUDIT_FILE, dirfd, "audit.log.24"), 0);
+	assert_int_equal(check(), 0);
+	append_some(1);
+	assert_int_equal(check(), 0);
+	assert_int_equal(r.last, 25);
+	/* The new file is there, and empty. */
+	append_large(24);
+	assert_string_equal(full_file(0, name), "audit.log.24");
+	assert_int_equal(renameat(dirfd, AUDIT_FILE, dirfd, "audit.log.49"), 0);
+	fd = openat(dirfd, AUDIT_FILE, O_WRONLY | O_CREAT, 0600);
+	close(fd);
+	assert_int_equal(check(), 0);
+	/* Its first line is there, and the head does not know. */
+	assert_int_equal(audit_head_read(dirfd, &h, &e), 0);
+	append_some(1);
+	assert_int_equal(audit_head_write(dirfd, &h, &e), 0);
+	assert_int_equal(check(), 0);
+	append_some(1);
+	assert_int_equal(check(), 0);
+	assert_int_equal(r.last, 51);
+	assert_int_equal(r.lines, 51);
+}
+
+static void
+a_full_file_that_was_changed_cut_or_taken_away_is_named(void **state)
+{
+	char name[AUDIT_NAME_MAX];
+	int fd;
+
+	(void)state;
+	append_large(24);
+	append_some(3);
+	full_file(0, name);
+	assert_int_equal(check(), 0);
+	fd = openat(dirfd, name, O_RDWR);
+	assert_int_equal(pwrite(fd, "y", 1, 400 << 10), 1);
+	assert_int_equal(check(), 1);
+	says("audit.log.24:1: was changed");
+	assert_int_equal(pwrite(fd, "x", 1, 400 << 10), 1);
+	assert_int_equal(check(), 0);
+	assert_int_equal(ftruncate(fd, size_of(name) - 10), 0);
+	close(fd);
+	assert_int_equal(check(), 2);
+	says("audit.log.24:24: is no whole line");
+	says("1: has the number 25: 24 is missing before it");
+	assert_int_equal(unlinkat(dirfd, name, 0), 0);
+	assert_int_equal(check(), 1);
+	says("1: has the number 25: 1 to 24 are missing before it");
+	/* What is new goes on all the same. */
+	append_some(1);
+	assert_int_equal(check(), 1);
+	assert_int_equal(unlinkat(dirfd, AUDIT_FILE, 0), 0);
+	assert_true(check() > 0);
+	says("the log was taken away");
+}
+
 int
 main(void)
 {
@@ -509,6 +656,9 @@ main(void)
 		TEST(each_place_where_a_crash_tears_is_healed),
 		TEST(a_line_that_is_too_long_is_refused_and_leaves_nothing),
 		TEST(threads_and_other_handles_append_one_at_a_time),
+		TEST(a_full_file_is_kept_and_the_chain_goes_on_in_a_new_one),
+		TEST(crashes_around_a_full_file_leave_the_chain_whole),
+		TEST(a_full_file_that_was_changed_cut_or_taken_away_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,7 +103,8 @@ what_is_printed_parses_as_the_same(void **state)
 		    "200M, Mon-Fri 08:00-18:00 50M, Sat-Mon 0" },
 		{ "00:00-24:00 5M", "5M" },
 		{ "Sun 22:00-24:00 5M", "Sun 22:00-24:00 5M" },
-		{ "Mon-Sun 5M", "5M" }, { "Tue-Mon 5M", "5M" } };
+		{ "Mon-Sun 5M", "5M" }, { "Mon..Fri 5M", "Mon-Fri 5M" },
+		{ "Tue-Mon 5M", "5M" } };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -125,9 +126,9 @@ nonsense_is_refused(void **state)
 		"-1", "1", "1023", "2T", "200M 50M", "08:00 50M",
 		"08:00-08:00 50M", "24:00-06:00 50M", "08:00-24:01 50M",
 		"08:60-09:00 50M", "8:00-18:00 50M", "08:00-18:00", "Mon",
-		"Mon-Fri", "Mon-Foo 50M", "Mo 50M", "Mond 50M", "-Fri 50M",
-		"Mon- 50M", "Mon 08:00-18:00", "08:00-18:00 Mon 50M",
-		"Mon Tue 50M", "Mon 08:00-18:00 50M 60M",
+		"Mon-Fri", "Mon-Foo 50M", "Mon.Fri 50M", "Mon... 50M", "Mo 50M",
+		"Mond 50M", "-Fri 50M", "Mon- 50M", "Mon 08:00-18:00",
+		"08:00-18:00 Mon 50M", "Mon Tue 50M", "Mon 08:00-18:00 50M 60M",
 		"1M,1M,1M,1M,1M,1M,1M,1M,1M,1M,1M,1M,1M,1M,1M,1M,1M" };
 	struct hours h = parsed("200M"), was = h;
 

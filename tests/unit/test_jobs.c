@@ -227,6 +227,71 @@ each_lane_s_bytes_are_told_while_the_job_runs(void **state)
 }
 
 static void
+a_job_is_cancelled_once_and_not_when_it_is_about_to_end(void **state)
+{
+	struct jobs *a = *state;
+	struct job *j = started(a, "web1"), *late = started(a, "web2");
+	json_t *o;
+
+	assert_int_equal(jobs_cancel(a, 4711, "uid 0", &e), ERR_NOENT);
+	assert_int_equal(job_enter(j, &e), 0);
+	assert_int_equal(jobs_cancel(a, j->face.id, "uid 0", &e), 0);
+	/* What it owns stays while a call is inside. */
+	assert_int_equal(atomic_load(&nlet_go), 0);
+	job_leave(j);
+	assert_int_equal(atomic_load(&nlet_go), 1);
+	assert_int_equal(job_settle(j, &e), ERR_CLOSED);
+	job_end(j, JOB_DONE, 0, "too late");
+	o = jobs_one_to_json(a, j->face.id);
+	assert_string_equal(
+	    json_string_value(json_object_get(o, "state")), "cancelled");
+	assert_string_equal(json_string_value(json_object_get(o, "text")),
+	    "cancelled by uid 0");
+	json_decref(o);
+	assert_int_equal(jobs_cancel(a, j->face.id, "uid 0", &e), ERR_CLOSED);
+	job_detach(j);
+
+	assert_int_equal(job_settle(late, &e), 0);
+	assert_int_equal(jobs_cancel(a, late->face.id, "uid 0", &e), ERR_BUSY);
+	job_end(late, JOB_DONE, 0, "web2@T");
+	job_detach(late);
+}
+
+static void
+queued_ones_stand_between_running_and_ended_ones_and_never_twice(void **state)
+{
+	struct jobs *a = *state;
+	uint64_t first = jobs_id(a), second = jobs_id(a), third = jobs_id(a);
+	struct job *j = job_new_as(a, second, JOB_BACKUP, "web1", "kvm01");
+	struct queue_end end = { .job = third,
+		.kind = JOB_BACKUP,
+		.vm = "web1",
+		.host = "",
+		.state = JOB_CANCELLED,
+		.text = "cancelled by uid 0" };
+	json_t *queued =
+	    json_pack("[{s:I}, {s:I}, {s:I}]", "job", (json_int_t)first, "job",
+		(json_int_t)second, "job", (json_int_t)third);
+	const uint64_t order[] = { second, first, third };
+	json_t *list;
+
+	assert_int_equal(jobs_busy(a, "web1"), 0);
+	job_start(j);
+	assert_int_equal(jobs_busy(a, "web1"), second);
+	jobs_note(a, &end);
+	list = jobs_with_queued(a, queued);
+	assert_int_equal(json_array_size(list), 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(json_integer_value(json_object_get(
+				     json_array_get(list, i), "job")),
+		    order[i]);
+	json_decref(list);
+	json_decref(queued);
+	job_end(j, JOB_DONE, 0, "");
+	job_detach(j);
+}
+
+static void
 silence_ends_a_job_but_not_one_that_works(void **state)
 {
 	struct jobs *a = *state;
@@ -312,6 +377,8 @@ main(void)
 		T(one_that_could_not_start_is_never_seen),
 		T(running_ones_come_first_then_the_last_hundred),
 		T(each_lane_s_bytes_are_told_while_the_job_runs),
+		T(a_job_is_cancelled_once_and_not_when_it_is_about_to_end),
+		T(queued_ones_stand_between_running_and_ended_ones_and_never_twice),
 		T(silence_ends_a_job_but_not_one_that_works),
 		T(lanes_let_go_once_however_the_end_comes),
 	};

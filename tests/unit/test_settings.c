@@ -223,13 +223,13 @@ each_bad_value_is_told_with_what_the_key_takes(void **state)
 		{ "keep-incomplete", "366d" }, { "keep-incomplete", "x" },
 		{ "scrub-interval", "99999999999999999999" },
 		{ "scrub-interval", "18446744073709551615w" },
-		{ "bwlimit", "2T" }, { "bwlimit", "fast" },
-		{ "hook", "tell" }, { "hook", "./tell" },
-		{ "hook-timeout", "0" }, { "hook-timeout", "2h" },
-		{ "low-space", "100" }, { "low-space", "5G" },
-		{ "low-space", "5 %%" }, { "low-space", "" },
-		{ "http", "9722" }, { "http", ":9722" }, { "http", "::1:9722" },
-		{ "http", "localhost:x" }, { "metrics-vms", "" } };
+		{ "bwlimit", "2T" }, { "bwlimit", "fast" }, { "hook", "tell" },
+		{ "hook", "./tell" }, { "hook-timeout", "0" },
+		{ "hook-timeout", "2h" }, { "low-space", "100" },
+		{ "low-space", "5G" }, { "low-space", "5 %%" },
+		{ "low-space", "" }, { "http", "9722" }, { "http", ":9722" },
+		{ "http", "::1:9722" }, { "http", "localhost:x" },
+		{ "metrics-vms", "" } };
 	static const char *const bad_vm[][2] = { { "keep-last", "-1" },
 		{ "keep-hourly", "100001" }, { "keep-daily", "7d" },
 		{ "keep-weekly", "" }, { "keep-monthly", "x" },
@@ -394,6 +394,74 @@ the_section_that_fits_best_counts_key_by_key(void **state)
 	p = settings_vm(s, "x/web1");
 	assert_int_equal(p.keep_last, 3);
 	assert_int_equal(p.keep_hourly, 0);
+}
+
+static void
+schedules_are_chosen_key_by_key_and_lines_of_them_add_up(void **state)
+{
+	struct plan p;
+
+	(void)state;
+	assert_int_equal(reads("[vm **]\n"
+			       "schedule = daily 02:00; Mon 12:00 UTC\n"
+			       "schedule = *-*~1\n"
+			       "window = 22:00-06:00;\n"
+			       "retries = 5\n"
+			       "prune = no\n"
+			       "keep-last = 3\n"
+			       "[vm web*]\n"
+			       "retry-wait = 1m\n"
+			       "catch-up = no\n"
+			       "window = 00:00-24:00\n"
+			       "[vm web1]\n"
+			       "schedule = never\n"),
+	    0);
+	settings_plan(s, "db1", &p);
+	assert_int_equal(p.ntimes, 3);
+	assert_string_equal(p.schedule, "daily 02:00; Mon 12:00 UTC; *-*~1");
+	assert_string_equal(p.windows, "22:00-06:00");
+	assert_int_equal(p.retries, 5);
+	assert_int_equal(p.retry_wait, 300);
+	assert_true(p.catch_up);
+	assert_false(p.prune);
+	settings_plan(s, "web2", &p);
+	assert_int_equal(p.ntimes, 3);
+	assert_string_equal(p.windows, "00:00-24:00");
+	assert_int_equal(p.retry_wait, 60);
+	assert_false(p.catch_up);
+	settings_plan(s, "web1", &p);
+	assert_int_equal(p.ntimes, 0);
+	assert_int_equal(p.retries, 5);
+	assert_int_equal(settings_vm(s, "web1").set, RETAIN_LAST);
+	assert_int_equal(reads(""), 0);
+	settings_plan(s, "web1", &p);
+	assert_int_equal(p.ntimes, 0);
+	assert_int_equal(p.set, 0);
+	assert_int_equal(p.retries, 3);
+	assert_true(p.prune && p.catch_up);
+}
+
+static void
+what_is_wrong_with_a_schedule_is_told(void **state)
+{
+	(void)state;
+	refuses("[vm a]\nschedule = daily 02:00; 25:00\n",
+	    "2: schedule: hour 25: from 0 to 23 may be said");
+	refuses("[vm a]\nschedule = daily ; Mon 12:00\n",
+	    "2: schedule: a ; behind a blank begins a comment");
+	refuses("[vm a]\nschedule =\n", "2: schedule: write times");
+	refuses("[vm a]\nschedule = daily\nschedule = never\n",
+	    "3: schedule: never stands alone");
+	refuses("[vm a]\nwindow = 22-06\n",
+	    "2: window: \"22-06\" is no window: write 22:00-06:00");
+	refuses("[vm a]\nretries = 101\n",
+	    "2: retries takes a number from 0 to 100, not \"101\"");
+	refuses("[vm a]\nretry-wait = 5\n", "2: retry-wait takes a time");
+	refuses("[vm a]\ncatch-up = maybe\n", "2: catch-up takes yes or no");
+	refuses("[vm a]\nprune = yes\nprune = no\n",
+	    "3: prune is there already, in [vm a]");
+	refuses("[daemon]\nschedule = daily\n",
+	    "2: schedule belongs to [vm PATTERN], and this is [daemon]");
 }
 
 static void
@@ -584,6 +652,8 @@ main(void)
 		TEST(the_command_line_wins),
 		TEST(options_are_keys_of_the_table),
 		TEST(the_section_that_fits_best_counts_key_by_key),
+		TEST(schedules_are_chosen_key_by_key_and_lines_of_them_add_up),
+		TEST(what_is_wrong_with_a_schedule_is_told),
 		TEST(a_reload_changes_what_may_and_names_what_may_not),
 		TEST(a_reload_of_a_file_with_faults_changes_nothing),
 		TEST(the_sample_has_each_key_at_its_default),

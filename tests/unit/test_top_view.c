@@ -463,6 +463,13 @@ one_job_is_shown_with_all_that_it_does(void **state)
 	assert_false(watch_running(j));
 	json_object_set_new(j, "state", json_string("queued"));
 	assert_true(watch_running(j));
+	json_object_set_new(j, "total", json_integer(0));
+	json_object_set_new(j, "phase", json_string(""));
+	json_object_set_new(j, "text", json_string("waits for job 7"));
+	line.len = 0;
+	watch_line(j, NULL, &line);
+	assert_string_equal(buf_cstr(&line),
+	    "job 17: backup of web1 (kvm01): queued, waits for job 7");
 	buf_fini(&line);
 	feed_fini(&f);
 	json_decref(jobs);
