@@ -56,6 +56,8 @@ DEBS += qemu-system-x86 libvirt-daemon libvirt-clients libnbd-bin \
 	busybox-static cpio debootstrap ovmf swtpm swtpm-tools genisoimage
 # An NFS server.
 DEBS += nfs-ganesha nfs-ganesha-vfs rpcbind
+# Archives, and others' tools that open them.
+DEBS += libarchive-dev libarchive-tools unzip libxml2-utils
 # Sanitizers by clang, fuzzing, lint.
 DEBS += clang libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck \
 	shellcheck
@@ -70,7 +72,7 @@ override CFLAGS += -std=c11 -fPIC -fstack-protector-strong -pthread \
 # As needed: a host of VMs has no use for the daemon's libraries.
 override LDFLAGS += -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
 LDLIBS := -lssh -lnfs -lrocksdb -lcrypto -lzstd -lz -ljansson -linih -lnbd -lvirt \
-	-lvirt-qemu -lmicrohttpd -lxml2 -lsystemd -lm -pthread
+	-lvirt-qemu -lmicrohttpd -lxml2 -lsystemd -larchive -lm -pthread
 
 PROTO_SRC := $(wildcard proto/*.c proto/*/*.c)
 REPO_SRC := $(filter-out repo/daemon.c,$(wildcard repo/*.c)) \

@@ -44,6 +44,8 @@ allowed() {
 		agent/source ;;
 	agent/pipeline) echo proto/base proto agent/image agent/source \
 		agent/sink ;;
+	agent/archive) echo proto/base proto agent/image agent/qcow2 \
+		agent/source agent/sink agent/pipeline ;;
 	agent/guest) echo proto/base proto agent/image agent/qcow2 ;;
 	agent/ram) echo proto/base proto agent/source agent/guest ;;
 	agent/live) echo proto/base proto agent/image agent/source agent/sink \
@@ -51,7 +53,8 @@ allowed() {
 	agent/serve) echo proto/base proto agent/image agent/qcow2 agent/sink \
 		agent/pipeline agent/guest ;;
 	agent) echo proto/base proto agent/image agent/source agent/sink \
-		agent/pipeline agent/live agent/guest agent/serve ;;
+		agent/pipeline agent/live agent/guest agent/serve \
+		agent/archive ;;
 	*) return 1 ;;
 	esac
 }
@@ -87,11 +90,12 @@ only() {
 }
 only 'proto/lane_ssh' libssh/
 only 'repo/store/index' rocksdb/
-only 'proto/chunk\.|repo/serve/jobs\.c|repo/catalog/domain\.c' openssl/
+only 'proto/chunk\.|repo/serve/jobs\.c|repo/catalog/domain\.c|agent/archive/digest\.' openssl/
 only 'proto/base/inifile' ini.h
 only 'repo/console/top_screen' curses.h
 only 'proto/codec\.|agent/qcow2/inflate\.' zstd
-only 'agent/qcow2/inflate\.' zlib
+only 'agent/qcow2/inflate\.|agent/archive/export_vmdk\.' zlib
+only 'agent/archive/arc(in|out)\.' archive
 only 'agent/source/nbd|agent/source/source_nbd' libnbd
 only 'agent/guest/guest_libvirt|agent/live/live_restore' libvirt/
 only 'agent/guest/guest_libvirt|agent/guest/xml|agent/live/live_restore' libxml/
