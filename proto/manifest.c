@@ -283,6 +283,8 @@ manifest_from_json(const json_t *j, struct manifest *m, struct err *e)
 		    j, "unusual", word_ok, m->unusual, sizeof(m->unusual), e);
 	if (rc == 0)
 		rc = json_opt_bool(j, "incomplete", &m->incomplete, e);
+	if (rc == 0)
+		rc = json_opt_bool(j, "imported", &m->imported, e);
 	if (rc == 0 && json_object_get(j, "parent") != NULL) {
 		m->has_parent = true;
 		rc = json_get_hex(j, "parent", m->parent, sizeof(m->parent), e);
@@ -320,6 +322,8 @@ manifest_to_json(const struct manifest *m)
 		json_set_str(j, "checkpoint", m->checkpoint);
 	if (m->unusual[0] != 0)
 		json_set_str(j, "unusual", m->unusual);
+	if (m->imported)
+		json_set_bool(j, "imported", true);
 	if (m->incomplete)
 		json_set_bool(j, "incomplete", true);
 	if (m->has_parent)

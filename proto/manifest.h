@@ -54,6 +54,7 @@ struct manifest {
 	char checkpoint[MANIFEST_CHECKPOINT_MAX + 1]; /* since when the guest
 							 notes what changes;
 							 "": nothing does */
+	bool imported; /* ${time} is its own, and was said by who took it in */
 	bool incomplete; /* holds what an unfinished backup stored (STORE.md 8)
 			  */
 	char

@@ -24,6 +24,8 @@ struct backup_options {
 	bool full;           /* do not build on the VM's latest backup */
 	bool quiet;          /* no bar */
 	double verify_clean; /* per cent, 0 to 100 */
+	uint64_t time;       /* its own, seconds since 1970, of what is
+				imported; 0: that of the commit */
 };
 
 struct backup_input {

@@ -94,6 +94,8 @@ begin_ask(
 	json_object_set_new(ask, "volumes", volumes);
 	json_set_str(ask, "agent_time", time_print((uint64_t)time(NULL), text));
 	json_set_str(ask, "consistency", consistency);
+	if (o->time != 0)
+		json_set_str(ask, "time", time_print(o->time, text));
 	if (checkpoint != NULL)
 		json_set_str(ask, "checkpoint", checkpoint);
 	json_set_bool(ask, "full", o->full);

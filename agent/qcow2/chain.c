@@ -18,6 +18,8 @@ struct layer {
 
 struct chain {
 	struct metacache *cache;
+	chain_place *place; /* or NULL: where the images themselves say */
+	void *place_arg;
 	size_t depth;
 	struct layer *layers[CHAIN_DEPTH_MAX];
 };
@@ -121,7 +123,11 @@ add_layer(
 		goto out;
 	}
 	if (l->q.h.data_file)
-		rc = open_data_file(l, e);
+		rc = c->place == NULL ? open_data_file(l, e)
+				      : err_set(e, ERR_UNSUP,
+					    "%s: keeps its data in another "
+					    "file, which is not taken here",
+					    f->path);
 out:
 	if (rc != 0)
 		layer_close(l);
@@ -130,12 +136,34 @@ out:
 	return rc;
 }
 
+static int
+find_backing(struct chain *c, const struct layer *above, char **path, bool *raw,
+    struct err *e)
+{
+	const struct qcow2_header *h = &above->q.h;
+	const char *image = above->file->path;
+	const char *format = h->backing_format;
+	int rc;
+
+	if (c->place != NULL && format[0] == 0)
+		format = "qcow2";
+	rc = names_format(image, format, raw, e);
+	if (rc == 0 && c->place != NULL && *raw)
+		rc = err_set(e, ERR_UNSUP,
+		    "%s: its backing file is raw, which is not taken here",
+		    image);
+	if (rc != 0)
+		return rc;
+	if (c->place != NULL)
+		return c->place(c->place_arg, image, h->backing, path, e);
+	return names_resolve(image, h->backing, "backing file", path, e);
+}
+
 /* Open what the lowest image so far stands on. */
 static int
 add_backing(struct chain *c, struct err *e)
 {
 	struct layer *above = c->layers[c->depth - 1];
-	const struct qcow2_header *h = &above->q.h;
 	struct imgfile *f;
 	char *path;
 	bool raw;
@@ -146,10 +174,7 @@ add_backing(struct chain *c, struct err *e)
 		    "%s: more than %d images on each other: commit or rebase "
 		    "some",
 		    above->file->path, CHAIN_DEPTH_MAX);
-	rc = names_format(above->file->path, h->backing_format, &raw, e);
-	if (rc == 0)
-		rc = names_resolve(
-		    above->file->path, h->backing, "backing file", &path, e);
+	rc = find_backing(c, above, &path, &raw, e);
 	if (rc != 0)
 		return rc;
 	rc = imgfile_open(path, &f, e);
@@ -162,10 +187,10 @@ add_backing(struct chain *c, struct err *e)
 	return add_layer(c, f, raw, true, e);
 }
 
-int
-chain_open(struct imgfile *f, bool follow, struct chain **out, struct err *e)
+static int
+open_all(struct chain *c, struct imgfile *f, bool follow, struct chain **out,
+    struct err *e)
 {
-	struct chain *c = xcalloc(1, sizeof(*c));
 	const struct layer *last;
 	int rc;
 
@@ -183,6 +208,23 @@ chain_open(struct imgfile *f, bool follow, struct chain **out, struct err *e)
 	}
 	*out = c;
 	return 0;
+}
+
+int
+chain_open(struct imgfile *f, bool follow, struct chain **out, struct err *e)
+{
+	return open_all(xcalloc(1, sizeof(struct chain)), f, follow, out, e);
+}
+
+int
+chain_open_by(struct imgfile *f, chain_place *place, void *arg,
+    struct chain **out, struct err *e)
+{
+	struct chain *c = xcalloc(1, sizeof(*c));
+
+	c->place = place;
+	c->place_arg = arg;
+	return open_all(c, f, true, out, e);
 }
 
 /* Where some of the guest's bytes come from. */

@@ -25,6 +25,19 @@ enum { CHAIN_DEPTH_MAX = 64 };
  */
 int chain_open(
     struct imgfile *f, bool follow, struct chain **out, struct err *e);
+
+/* The path of the backing image that the image at ${image} calls ${name}; the
+ * caller frees *out. */
+typedef int chain_place(
+    void *arg, const char *image, const char *name, char **out, struct err *e);
+
+/**
+ * chain_open_by(f, place, arg, out, e): as chain_open, but where a backing
+ * image lies is for ${place} to say.  All of them are qcow2, told or not;
+ * images with an external data file are refused.  And what ${place} says.
+ */
+int chain_open_by(struct imgfile *f, chain_place *place, void *arg,
+    struct chain **out, struct err *e);
 void chain_close(struct chain *c);
 
 /** chain_header(c): of the top image. */

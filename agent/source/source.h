@@ -44,6 +44,15 @@ struct source {
  */
 int source_open(const char *spec, struct source **out, struct err *e);
 
+/**
+ * source_open_chain(path, place, arg, out, e): a qcow2 image, and nothing else,
+ * whose backing images are where ${place} says (see chain_open_by).
+ */
+typedef int source_place(
+    void *arg, const char *image, const char *name, char **out, struct err *e);
+int source_open_chain(const char *path, source_place *place, void *arg,
+    struct source **out, struct err *e);
+
 /** source_path(spec): that file or device, without what says the format. */
 const char *source_path(const char *spec);
 

@@ -56,25 +56,46 @@ static const struct source_ops qcow2_ops = {
 	.close = qcow2_close,
 };
 
-int
-source_qcow2_open(
-    struct imgfile *f, bool follow, struct source **out, struct err *e)
+static struct source *
+source_new(struct chain *chain)
 {
-	struct source_qcow2 *q;
-	struct chain *chain;
-	int rc;
+	struct source_qcow2 *q = xcalloc(1, sizeof(*q));
 
-	rc = chain_open(f, follow, &chain, e);
-	if (rc != 0)
-		return rc;
-	q = xcalloc(1, sizeof(*q));
 	q->s.ops = &qcow2_ops;
 	q->s.size = chain_header(chain)->size;
 	q->s.format = "qcow2";
 	q->s.cluster_size = UINT32_C(1) << chain_header(chain)->cluster_bits;
 	q->chain = chain;
-	*out = &q->s;
-	return 0;
+	return &q->s;
+}
+
+int
+source_qcow2_open(
+    struct imgfile *f, bool follow, struct source **out, struct err *e)
+{
+	struct chain *chain;
+	int rc;
+
+	rc = chain_open(f, follow, &chain, e);
+	if (rc == 0)
+		*out = source_new(chain);
+	return rc;
+}
+
+int
+source_open_chain(const char *path, source_place *place, void *arg,
+    struct source **out, struct err *e)
+{
+	struct chain *chain;
+	struct imgfile *f;
+	int rc;
+
+	rc = imgfile_open(path, &f, e);
+	if (rc == 0)
+		rc = chain_open_by(f, place, arg, &chain, e);
+	if (rc == 0)
+		*out = source_new(chain);
+	return rc;
 }
 
 void

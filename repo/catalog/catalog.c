@@ -193,17 +193,36 @@ is_shown(const struct backup *b, bool incomplete)
 	return !b->hidden && b->incomplete == incomplete;
 }
 
+/* In the order of the times; what was imported may be older than what has
+ * lower sequences. */
+static bool
+is_older(const struct backup *a, const struct backup *b)
+{
+	return a->time != b->time ? a->time < b->time : a->seq < b->seq;
+}
+
 /* The ${back}th before the newest that is not hidden, or NULL. */
 static struct backup *
 backup_from_end(const struct vm *v, uint64_t back)
 {
-	for (size_t i = v != NULL ? v->n : 0; i > 0; i--) {
-		if (!is_shown(v->backup[i - 1], false))
-			continue;
-		if (back-- == 0)
-			return v->backup[i - 1];
-	}
-	return NULL;
+	struct backup *last = NULL;
+
+	if (v == NULL)
+		return NULL;
+	do {
+		struct backup *newest = NULL;
+
+		for (size_t i = v->n; i > 0; i--) {
+			struct backup *b = v->backup[i - 1];
+
+			if (is_shown(b, false) &&
+			    (last == NULL || is_older(b, last)) &&
+			    (newest == NULL || is_older(newest, b)))
+				newest = b;
+		}
+		last = newest;
+	} while (back-- > 0 && last != NULL);
+	return last;
 }
 
 static struct backup *
@@ -486,6 +505,8 @@ catalog_vms(struct catalog *c, struct catalog_vm *out, size_t most)
 			if (!is_shown(v->backup[k], false))
 				continue;
 			o->nbackups++;
+			if (o->nbackups > 1 && v->backup[k]->time < o->last)
+				continue;
 			o->last = v->backup[k]->time;
 			o->size = v->backup[k]->size;
 		}

@@ -38,7 +38,7 @@ int catalog_find_any(struct catalog *c, const struct backup_ref *ref,
 
 /** catalog_find_id(c, vm, id, out): that very backup still stands.
  * catalog_look(c, vm, id, out): or it is incomplete, or leaves just now.
- * catalog_newest(c, vm, out): the one with the highest sequence.  ERR_NOENT. */
+ * catalog_newest(c, vm, out): the one with the latest time.  ERR_NOENT. */
 int catalog_find_id(struct catalog *c, const char *vm,
     const uint8_t id[BACKUP_ID_LEN], struct manifest *out);
 int catalog_look(struct catalog *c, const char *vm,

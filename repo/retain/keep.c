@@ -118,7 +118,8 @@ keep_decide(const struct retain_policy *p, uint64_t now, struct keep_backup *b,
 			b[i].rule = KEEP_INCOMPLETE;
 		else if (b[i].is_protected)
 			b[i].rule = KEEP_PROTECTED;
-		else if (keep_is_young(p, b[i].time, now))
+		else if (keep_is_young(
+			     p, b[i].since != 0 ? b[i].since : b[i].time, now))
 			b[i].rule = KEEP_MIN_AGE;
 		else if (!keeps_anything(p))
 			b[i].rule = KEEP_ALL;

@@ -43,8 +43,10 @@ enum keep_rule {
 };
 
 struct keep_backup {
-	uint64_t time; /* by the repository's time, seconds since 1970 */
-	uint64_t seq;  /* of two with the same time the higher is newer */
+	uint64_t time;  /* by the repository's time, seconds since 1970; or the
+			   own one of what was imported */
+	uint64_t since; /* by which it is young: the repository's; 0: ${time} */
+	uint64_t seq;   /* of two with the same time the higher is newer */
 	uint64_t locked_until; /* 0: never was */
 	bool is_protected;
 	bool incomplete;

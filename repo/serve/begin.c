@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a backup begins: its VM, its volumes, what it builds on. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -127,6 +128,45 @@ check_manifest(const struct manifest *m, struct err *e)
 
 	json_decref(j);
 	return rc;
+}
+
+/*
+ * A time of its own, of what is taken in from elsewhere.  The lock on the VM is
+ * held from before, so nobody else gives that time meanwhile.
+ */
+static int
+take_time(struct session *s, const json_t *q, struct manifest *m, struct err *e)
+{
+	struct backup_ref ref = { .by_time = true };
+	const char *when = NULL;
+	struct manifest *other;
+	uint64_t t;
+	int rc;
+
+	rc = json_opt_str(q, "time", &when, e);
+	if (rc != 0 || when == NULL)
+		return rc;
+	if ((s->key->roles & ROLE_ADMIN) == 0)
+		return err_set(e, ERR_DENIED,
+		    "key %s may not say which time a backup is of: import on "
+		    "the NAS, or by a key with the role admin",
+		    s->key->name);
+	if (time_parse(when, &t) != 0)
+		return err_set(e, ERR_PROTO, "\"time\" is not a time");
+	if (t >= (uint64_t)time(NULL))
+		return err_set(e, ERR_INVAL,
+		    "%s is not over yet: a backup is of the past", when);
+	memcpy(ref.vm, m->vm, sizeof(ref.vm));
+	ref.time = t;
+	other = xcalloc(1, sizeof(*other));
+	rc = catalog_find(s->srv->catalog, &ref, other, NULL);
+	free(other);
+	if (rc == 0)
+		return err_set(
+		    e, ERR_EXIST, "%s@%s is there already", m->vm, when);
+	m->time = t;
+	m->imported = true;
+	return 0;
 }
 
 /* The manifest to be, but for what only the commit knows. */
@@ -384,7 +424,9 @@ ingest_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 	if (rc != 0)
 		return rc;
 	m = &j->manifest;
-	rc = take_manifest(q, &j->manifest, e);
+	rc = take_time(s, q, &j->manifest, e);
+	if (rc == 0)
+		rc = take_manifest(q, &j->manifest, e);
 	if (rc != 0) {
 		job_drop(j);
 		return rc;

@@ -209,7 +209,9 @@ ingest_commit(struct session *s, const json_t *q, json_t *a, struct err *e)
 	if (rc != 0)
 		goto out;
 	/* The lock on the VM is held: nobody else gives it a time meanwhile. */
-	m.time = catalog_next_time(s->srv->catalog, m.vm, (uint64_t)time(NULL));
+	if (!m.imported)
+		m.time = catalog_next_time(
+		    s->srv->catalog, m.vm, (uint64_t)time(NULL));
 	guard_stamp(s->srv->guard, &m);
 	notice_judge(s->srv, &m, &n);
 	/* From here on it is done, or fails by itself. */

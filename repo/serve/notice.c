@@ -10,10 +10,15 @@
 void
 notice_judge(struct serve *srv, struct manifest *m, struct notice *out)
 {
-	struct unusual_history *h = xcalloc(1, sizeof(*h));
-	struct manifest *one = xcalloc(1, sizeof(*one));
+	struct unusual_history *h;
+	struct manifest *one;
 	struct catalog_cursor cur = { .seq = 0 };
 
+	memset(out, 0, sizeof(*out));
+	if (m->imported)
+		return; /* what was new then is long known */
+	h = xcalloc(1, sizeof(*h));
+	one = xcalloc(1, sizeof(*one));
 	unusual_facts(m, &out->facts);
 	memcpy(cur.vm, m->vm, sizeof(cur.vm));
 	while (catalog_next(srv->catalog, &cur, one) == 0 &&

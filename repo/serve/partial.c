@@ -24,6 +24,7 @@ publish(
 	struct leaving l;
 	int rc;
 
+	m.imported = false;
 	m.time = catalog_next_time(srv->catalog, m.vm, (uint64_t)time(NULL));
 	leaving_init(&l, srv, m.vm);
 	/* Somebody may have deleted it: that harms nobody, since until the next

@@ -143,11 +143,13 @@ history_read(
 			h->time = xrealloc(h->time, cap * sizeof(*h->time));
 		}
 		guard_look(s->srv->guard, &m, &x);
-		h->keep[h->n] =
-		    (struct keep_backup){ .time = manifest_age_from(&m),
-			    .seq = m.seq,
-			    .locked_until = x.locked_until,
-			    .is_protected = x.is_protected };
+		h->keep[h->n] = (struct keep_backup){
+			.time = m.imported ? m.time : manifest_age_from(&m),
+			.since = manifest_age_from(&m),
+			.seq = m.seq,
+			.locked_until = x.locked_until,
+			.is_protected = x.is_protected
+		};
 		memcpy(h->id[h->n], m.id, sizeof(m.id));
 		h->time[h->n++] = m.time;
 	}
