@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/image/nfsfile.h"
 #include "proto/base/json.h"
 
 /*
@@ -159,6 +160,14 @@ cmd_common_option(
 			    "--lanes %.40s: say a number from 1 to %d", arg,
 			    JOB_LANES_MAX);
 		c->lanes = (unsigned)n;
+		break;
+	case OPT_NFS:
+		if (number_parse(arg, 1, NFSFILE_PATIENCE_S_MAX, &n) != 0)
+			return cmd_misuse(cmd,
+			    "--nfs-timeout %.40s: say a number of seconds from "
+			    "1 to %d",
+			    arg, NFSFILE_PATIENCE_S_MAX);
+		nfsfile_patience((unsigned)n);
 		break;
 	default:
 		if (size_parse(arg, &c->bwlimit) != 0 ||

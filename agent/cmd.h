@@ -69,7 +69,7 @@ void cmd_common_init(struct cmd_common *c);
 /* Values of cmd_common's options for getopt_long, which is to have them in
  * its table by CMD_COMMON_OPTIONS. */
 enum { OPT_HELP = 'h', OPT_REPO = 'r', OPT_QUIET = 'q' };
-enum { OPT_LANES = 256, OPT_BWLIMIT, OPT_JSON, OPT_WAIT, OPT_OWN };
+enum { OPT_LANES = 256, OPT_BWLIMIT, OPT_NFS, OPT_JSON, OPT_WAIT, OPT_OWN };
 
 #define CMD_HELP_OPTION                                                        \
 	{                                                                      \
@@ -87,6 +87,7 @@ enum { OPT_LANES = 256, OPT_BWLIMIT, OPT_JSON, OPT_WAIT, OPT_OWN };
 #define CMD_JOB_OPTIONS                                                        \
 	{ "lanes", required_argument, NULL, OPT_LANES },                       \
 	    { "bwlimit", required_argument, NULL, OPT_BWLIMIT },               \
+	    { "nfs-timeout", required_argument, NULL, OPT_NFS },               \
 	{                                                                      \
 		"quiet", no_argument, NULL, OPT_QUIET                          \
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -8,6 +9,7 @@
 #include "agent/summary.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
+#include "proto/nfs/nfs3.h"
 
 #define CMD "restore "
 
@@ -26,6 +28,8 @@ static const char help[] =
     "                        BACKSTAY_AGENT_REPO\n"
     "  --disk NAME=TARGET    a disk of the backup, and where to write it;\n"
     "                        \"raw:PATH\" or \"qcow2:PATH\" say the format\n"
+    "                        nfs://HOST/EXPORT/PATH[?nfsport=N...]: on an NFS\n"
+    "                        export, without a mount\n"
     "  --format raw|qcow2    of targets that do not say; else .raw, .img and\n"
     "                        block devices are raw, all others qcow2\n"
     "  --onto VM             the VM whose disks are written: its backups are\n"
@@ -33,6 +37,8 @@ static const char help[] =
     "  --force               replace what is there\n"
     "  --lanes N             connections at a time, 1 to 64 (4)\n"
     "  --bwlimit RATE        receive at most so many bytes a second\n"
+    "  --nfs-timeout S       wait so long for an NFS server that is gone "
+    "(100)\n"
     "  --wait[=SECONDS]      while the VM is being backed up; else for\n"
     "                        ever\n"
     "  -q, --quiet           no progress, no summary\n"
@@ -104,6 +110,21 @@ ends_in(const char *s, const char *end)
 	return n >= m && strcmp(s + n - m, end) == 0;
 }
 
+/* As ends_in, of what stands before the ? of a URL. */
+static bool
+url_ends_in(const char *s, const char *end)
+{
+	char *path;
+	bool is;
+
+	if (!nfs3_is_url(s))
+		return ends_in(s, end);
+	path = xasprintf("%.*s", (int)strcspn(s, "?"), s);
+	is = ends_in(path, end);
+	free(path);
+	return is;
+}
+
 /* The path and format of a target: what it says itself wins. */
 static void
 read_target(const char *target, const char *format, struct restore_disk *d)
@@ -119,7 +140,7 @@ read_target(const char *target, const char *format, struct restore_disk *d)
 		d->format = "qcow2";
 	} else if (format != NULL) {
 		d->format = format;
-	} else if (ends_in(target, ".raw") || ends_in(target, ".img") ||
+	} else if (url_ends_in(target, ".raw") || url_ends_in(target, ".img") ||
 	    (stat(target, &st) == 0 && S_ISBLK(st.st_mode))) {
 		d->format = "raw";
 	} else {
@@ -222,6 +243,12 @@ run_start(const struct cmd_common *c, struct cmd_start *s,
 		read_target(named[i].rest, format, &d);
 		target[i].name = named[i].name;
 		target[i].path = d.path;
+		if (nfs3_is_url(d.path))
+			return cmd_misuse(CMD,
+			    "--disk %s: a machine that is started has its "
+			    "disks in files of this host, or on block devices: "
+			    "name it where the export is mounted",
+			    named[i].name);
 		/* What it does not say is as the machine has it. */
 		target[i].format = d.path != named[i].rest ? d.format : format;
 	}

@@ -6,6 +6,7 @@
 #include "agent/cmd_restore.h"
 #include "agent/summary.h"
 #include "proto/base/json.h"
+#include "proto/nfs/nfs3.h"
 
 int
 cmd_start_option(struct cmd_start *s, const char *cmd, int opt, const char *arg)
@@ -20,7 +21,10 @@ cmd_start_option(struct cmd_start *s, const char *cmd, int opt, const char *arg)
 	}
 	if (opt == OPT_SAVE) {
 		o->save = arg;
-		return EXIT_DONE;
+		return nfs3_is_url(arg)
+		    ? cmd_misuse(
+			  cmd, "--as-libvirt-save: say a file of this host")
+		    : EXIT_DONE;
 	}
 	s->alone = "--clone, --dir, --connect, --qmp, --qemu, --ram-dir, "
 		   "--ram-shared, --no-ram and --paused";

@@ -93,12 +93,14 @@ int
 scratch_new(
     const char *dir, uint64_t size, uint64_t reserve, int *out, struct err *e)
 {
+	struct outfile f = { .path = dir };
 	struct qcow2_writer *w;
 	int fd, rc;
 
 	fd = nameless(dir, e);
 	if (fd == -1)
 		return ERR_SYS;
+	f.fd = fd;
 	/* Not all file systems can; then the margin must do. */
 	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)reserve) == -1 &&
 	    errno == ENOSPC) {
@@ -107,7 +109,7 @@ scratch_new(
 		    (unsigned long long)reserve >> 20);
 		goto err_close;
 	}
-	rc = qcow2_writer_new(fd, dir, size, 0, &w, e);
+	rc = qcow2_writer_new(&f, size, 0, &w, e);
 	if (rc != 0)
 		goto err_close;
 	rc = qcow2_writer_finish(w, e);

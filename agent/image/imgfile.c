@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/image/imglock.h"
+#include "agent/image/nfsfile.h"
 #include "proto/base/buf.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
@@ -79,13 +80,39 @@ open_to_read(
 	return 0;
 }
 
+static int
+open_on_nfs(const char *url, struct imgfile **out, struct err *e)
+{
+	static bool said; /* the main thread opens all of a job */
+	struct imgfile *f = xcalloc(1, sizeof(*f));
+	int rc;
+
+	f->fd = -1;
+	rc = nfsfile_open(url, &f->size, &f->nfs, e);
+	if (rc != 0) {
+		free(f);
+		return rc;
+	}
+	f->path = xstrdup(url);
+	if (!said)
+		log_info("%.*s: over NFS there is no lock that keeps QEMU off: "
+			 "make sure that nothing writes to it",
+		    (int)strcspn(url, "?"), url);
+	said = true;
+	*out = f;
+	return 0;
+}
+
 int
 imgfile_open(const char *path, struct imgfile **out, struct err *e)
 {
-	struct imgfile *f = xcalloc(1, sizeof(*f));
+	struct imgfile *f;
 	struct stat st;
 	int rc;
 
+	if (nfs3_is_url(path))
+		return open_on_nfs(path, out, e);
+	f = xcalloc(1, sizeof(*f));
 	rc = open_to_read(f, path, &st, e);
 	if (rc != 0)
 		goto err_close;
@@ -155,6 +182,8 @@ imgfile_read(
 	memset(p + n, 0, len - n);
 	if (n == 0)
 		return 0;
+	if (f->nfs != NULL)
+		return nfsfile_read(f->nfs, p, n, off, e);
 	got = pread_full(f->fd, p, n, off);
 	if (got == -1)
 		return imgfile_sys(e, f->path, "read");
@@ -170,7 +199,8 @@ imgfile_map(struct imgfile *f, uint64_t off, uint64_t len, bool *hole)
 	off_t at, to;
 
 	*hole = false;
-	if (f->device)
+	/* NFS of version 3 does not tell of holes. */
+	if (f->device || f->nfs != NULL)
 		return len;
 	at = lseek(f->fd, (off_t)off, SEEK_DATA);
 	if (at == -1 && errno == ENXIO && off < f->size) {
@@ -189,11 +219,27 @@ imgfile_map(struct imgfile *f, uint64_t off, uint64_t len, bool *hole)
 	return (uint64_t)(to - at);
 }
 
+int
+imgfile_still(struct imgfile *f, struct err *e)
+{
+	return f->nfs != NULL ? nfsfile_still(f->nfs, e) : 0;
+}
+
+bool
+imgfile_same(const struct imgfile *a, const struct imgfile *b)
+{
+	if (a->nfs != NULL || b->nfs != NULL)
+		return a->nfs != NULL && b->nfs != NULL &&
+		    nfsfile_same(a->nfs, b->nfs);
+	return a->device == b->device && a->dev == b->dev && a->ino == b->ino;
+}
+
 void
 imgfile_close(struct imgfile *f)
 {
 	if (f == NULL)
 		return;
+	nfsfile_close(f->nfs);
 	if (f->fd != -1)
 		close(f->fd);
 	free(f->path);

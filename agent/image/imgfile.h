@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* imgfile: a regular file or block device that holds an image, for reading. */
+/* imgfile: a regular file, here or on an NFS export, or a block device that
+ * holds an image, for reading. */
 #ifndef AGENT_IMAGE_IMGFILE_H
 #define AGENT_IMAGE_IMGFILE_H
 
@@ -10,9 +11,12 @@
 
 #include "proto/base/err.h"
 
+struct nfsfile;
+
 /* All set by open and constant from then on. */
 struct imgfile {
-	int fd;
+	int fd;              /* -1: on NFS */
+	struct nfsfile *nfs; /* or NULL */
 	uint64_t size;
 	bool device;
 	dev_t dev;
@@ -22,9 +26,10 @@ struct imgfile {
 
 /**
  * imgfile_open(path, out, e): open for reading and take QEMU's lock for it, so
- * that no QEMU opens it for writing before imgfile_close.
+ * that no QEMU opens it for writing before imgfile_close.  ${path} may be the
+ * URL of a file on an NFS export: of such a file there is no lock.
  * ERR_NOENT, ERR_DENIED, ERR_BUSY, ERR_INVAL (neither file nor device),
- * ERR_SYS.
+ * ERR_SYS; of a URL as nfsfile_open.
  */
 int imgfile_open(const char *path, struct imgfile **out, struct err *e);
 
@@ -37,7 +42,8 @@ int imgfile_open_unlocked(
 
 /**
  * imgfile_read(f, data, len, off, e): ${len} bytes; past the end are zeroes.
- * Any thread.  ERR_SYS; ERR_CORRUPT if the file has become shorter.
+ * Any thread.  ERR_SYS; ERR_CORRUPT if the file has become shorter; ERR_CLOSED:
+ * the NFS server does not answer.
  */
 int imgfile_read(
     struct imgfile *f, void *data, size_t len, uint64_t off, struct err *e);
@@ -48,6 +54,13 @@ int imgfile_read(
  * Returns that number, > 0.  Any thread.
  */
 uint64_t imgfile_map(struct imgfile *f, uint64_t off, uint64_t len, bool *hole);
+
+/** imgfile_still(f, e): what cannot be locked has not been written to since it
+ * was opened.  ERR_BUSY: it has; ERR_CLOSED, ERR_SYS. */
+int imgfile_still(struct imgfile *f, struct err *e);
+
+/** imgfile_same(a, b): both are the same file, or device. */
+bool imgfile_same(const struct imgfile *a, const struct imgfile *b);
 
 /** imgfile_close(f): NULL is nothing. */
 void imgfile_close(struct imgfile *f);

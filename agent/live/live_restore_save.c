@@ -53,11 +53,11 @@ write_head(struct lr *r, struct target *t, struct err *e)
 	put_le32(h.data_len, (uint32_t)(len - sizeof(h)));
 	put_le32(h.was_running, r->o->paused ? 0 : 1);
 	put_le32(h.format, sparse ? SAVE_SPARSE : SAVE_RAW);
-	rc = target_resize(t, len, e);
+	rc = outfile_resize(&t->out, len, e);
 	if (rc == 0)
-		rc = target_write(t, &h, sizeof(h), 0, e);
+		rc = outfile_write(&t->out, &h, sizeof(h), 0, e);
 	if (rc == 0)
-		rc = target_write(t, xml, strlen(xml) + 1, sizeof(h), e);
+		rc = outfile_write(&t->out, xml, strlen(xml) + 1, sizeof(h), e);
 	xmlFree(xml);
 	return rc == 0 ? len : 0;
 }

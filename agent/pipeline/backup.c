@@ -12,6 +12,7 @@
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
+#include "proto/nfs/nfs3.h"
 
 int
 backup_open(const struct backup_options *o, struct backup **out, struct err *e)
@@ -213,6 +214,9 @@ backup_send(struct backup *b, const struct backup_input *in, unsigned n,
 	memcpy(out->whole, b->whole, sizeof(out->whole));
 	out->trusted = b->trust.used;
 	rc = run(b, out, e);
+	for (unsigned i = 0; i < n && rc == 0; i++)
+		if ((rc = source_still(in[i].source, e)) != 0)
+			err_prefix(e, "disk %s", in[i].name);
 out:
 	for (unsigned i = 0; i < n; i++)
 		source_close(in[i].source);
@@ -247,7 +251,7 @@ open_disks(const struct backup_disk *disk, unsigned n, struct backup_input *in,
 {
 	for (unsigned i = 0; i < n; i++) {
 		const char *path = source_path(disk[i].spec);
-		int rc = swap_pending(path)
+		int rc = !nfs3_is_url(path) && swap_pending(path)
 		    ? swap_refuse(path, e)
 		    : source_open(disk[i].spec, &in[i].source, e);
 

@@ -11,6 +11,7 @@
 #include "agent/sink/swap.h"
 #include "proto/base/bytes.h"
 #include "proto/base/log.h"
+#include "proto/nfs/nfs3.h"
 
 /* Of a qcow2 header: the magic, and where the size is that the guest sees. */
 enum { HEAD_LEN = 32, HEAD_SIZE_AT = 24 };
@@ -88,7 +89,8 @@ choose_place(const struct restore_options *o, struct restore_result *out,
 			return err_set(e, ERR_INVAL,
 			    "disks %s and %s have the same target",
 			    out->place[i].volume->name, v->name);
-	rc = choose_format(o, d, p, e);
+	rc = nfs3_is_url(p->path) ? sink_no_swap(p->path, e)
+				  : choose_format(o, d, p, e);
 	if (rc == 0)
 		rc = swap_recover(p->path, what, sizeof(what), e);
 	if (rc != 0)

@@ -59,17 +59,11 @@ chain_top(struct chain *c)
 	return &c->layers[0]->q;
 }
 
-static bool
-same_file(const struct imgfile *a, const struct imgfile *b)
-{
-	return a->device == b->device && a->dev == b->dev && a->ino == b->ino;
-}
-
 static int
 refuse_loop(struct chain *c, const struct imgfile *f, struct err *e)
 {
 	for (size_t i = 0; i < c->depth; i++)
-		if (same_file(c->layers[i]->file, f))
+		if (imgfile_same(c->layers[i]->file, f))
 			return err_set(e, ERR_CORRUPT,
 			    "%s: its backing files refer to each other in a "
 			    "loop",
@@ -113,6 +107,13 @@ add_layer(
 	if (rc != 0)
 		goto out;
 	l->size = l->q.h.size;
+	if (l->q.h.dirty && f->nfs != NULL) {
+		rc = err_set(e, ERR_BUSY,
+		    "%s: is marked as open for writing: stop the guest that "
+		    "uses it; if none does, qemu-img check -r all",
+		    f->path);
+		goto out;
+	}
 	if (!follow && (l->q.h.backing[0] != 0 || l->q.h.data_file)) {
 		rc = err_set(e, ERR_INVAL,
 		    "%s: names another file (%s), and a guest could have "
@@ -225,6 +226,21 @@ chain_open_by(struct imgfile *f, chain_place *place, void *arg,
 	c->place = place;
 	c->place_arg = arg;
 	return open_all(c, f, true, out, e);
+}
+
+int
+chain_still(struct chain *c, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < c->depth && rc == 0; i++) {
+		struct layer *l = c->layers[i];
+
+		rc = imgfile_still(l->file, e);
+		if (rc == 0 && !l->raw && l->q.data != l->file)
+			rc = imgfile_still(l->q.data, e);
+	}
+	return rc;
 }
 
 /* Where some of the guest's bytes come from. */

@@ -52,4 +52,7 @@ int chain_read(
 int chain_map(
     struct chain *c, uint64_t off, uint64_t *len, bool *hole, struct err *e);
 
+/** chain_still(c, e): as imgfile_still, of all files. */
+int chain_still(struct chain *c, struct err *e);
+
 #endif

@@ -185,6 +185,7 @@ version_3(struct first *f, struct qcow2_header *h, struct err *e)
 	if (get_be32(f->data + AT_REFCOUNT_ORDER) > REFCOUNT_ORDER_MAX)
 		return bad(e, "refcounts wider than 64 bits");
 	f->incompatible = get_be64(f->data + AT_INCOMPATIBLE);
+	h->dirty = (f->incompatible & QCOW2_INCOMPAT_DIRTY) != 0;
 	h->data_file = (f->incompatible & QCOW2_INCOMPAT_DATA_FILE) != 0;
 	h->bitmaps.kept =
 	    (get_be64(f->data + AT_AUTOCLEAR) & QCOW2_AUTOCLEAR_BITMAPS) != 0;

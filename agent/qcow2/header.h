@@ -67,6 +67,7 @@ struct qcow2_header {
 	uint32_t l1_entries; /* as many as ${size} needs, not all there are */
 	bool extended_l2;
 	bool data_file;
+	bool dirty; /* perhaps open for writing */
 	enum qcow2_compression compression;
 	char backing[QCOW2_NAME_MAX + 1];          /* "": none */
 	char backing_format[QCOW2_FORMAT_MAX + 1]; /* "": not told */

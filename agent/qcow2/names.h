@@ -10,7 +10,8 @@
 /**
  * names_resolve(image, name, what, out, e): the path of the ${what} that the
  * image at path ${image} calls ${name}; relative ones start at the image's
- * folder.  The caller frees ${out}.  ERR_UNSUP: not a plain path.
+ * folder.  Of an image with a URL it is a URL, too, and only relative ones are
+ * known.  The caller frees ${out}.  ERR_UNSUP: not a plain path.
  */
 int names_resolve(const char *image, const char *name, const char *what,
     char **out, struct err *e);

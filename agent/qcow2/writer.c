@@ -4,9 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "agent/image/imgfile.h"
 #include "agent/qcow2/tables.h"
 #include "proto/base/buf.h"
 #include "proto/base/bytes.h"
@@ -26,11 +24,10 @@ enum {
 };
 
 struct qcow2_writer {
-	int fd;                /* constant */
-	char *path;            /* constant */
-	struct qcow2_header h; /* constant */
-	uint64_t l1_clusters;  /* constant */
-	bool partial;          /* constant: a write may be part of a cluster */
+	const struct outfile *f; /* constant */
+	struct qcow2_header h;   /* constant */
+	uint64_t l1_clusters;    /* constant */
+	bool partial; /* constant: a write may be part of a cluster */
 	pthread_mutex_t mu;
 	uint64_t next; /* mu: the first cluster never handed out */
 	uint64_t *l1;  /* mu: host offsets of L2 tables, or 0 */
@@ -54,7 +51,7 @@ check_limits(const struct qcow2_writer *w, struct err *e)
 		return 0;
 	return err_set(e, ERR_LIMIT,
 	    "%s: clusters of %llu bytes are too small for a disk of %llu bytes",
-	    w->path, (unsigned long long)cluster,
+	    w->f->path, (unsigned long long)cluster,
 	    (unsigned long long)w->h.size);
 }
 
@@ -70,10 +67,10 @@ set_geometry(
 		return err_set(e, ERR_INVAL,
 		    "%s: cluster size %u: must be a power of two from 512 to "
 		    "2097152",
-		    w->path, cluster_size);
+		    w->f->path, cluster_size);
 	if (size > INT64_MAX - 511)
 		return err_set(
-		    e, ERR_LIMIT, "%s: a disk of 8 EiB or more", w->path);
+		    e, ERR_LIMIT, "%s: a disk of 8 EiB or more", w->f->path);
 	w->h.version = 3;
 	w->h.size = (size + 511) & ~UINT64_C(511);
 	w->h.cluster_bits = (uint32_t)__builtin_ctz(cluster_size);
@@ -85,7 +82,7 @@ set_geometry(
 		return err_set(e, ERR_LIMIT,
 		    "%s: clusters of %u bytes are too small for a disk of %llu "
 		    "bytes",
-		    w->path, cluster_size, (unsigned long long)size);
+		    w->f->path, cluster_size, (unsigned long long)size);
 	w->h.l1_entries = (uint32_t)entries;
 	w->l1_clusters = ceil_div(entries * 8, cluster_size);
 	w->next = 1 + w->l1_clusters;
@@ -94,18 +91,16 @@ set_geometry(
 }
 
 int
-qcow2_writer_new(int fd, const char *path, uint64_t size, uint32_t cluster_size,
+qcow2_writer_new(const struct outfile *f, uint64_t size, uint32_t cluster_size,
     struct qcow2_writer **out, struct err *e)
 {
 	struct qcow2_writer *w = xcalloc(1, sizeof(*w));
 	int rc;
 
-	w->fd = fd;
-	w->path = xstrdup(path);
+	w->f = f;
 	rc = set_geometry(w, size,
 	    cluster_size != 0 ? cluster_size : QCOW2_CLUSTER_DEFAULT, e);
 	if (rc != 0) {
-		free(w->path);
 		free(w);
 		return rc;
 	}
@@ -122,7 +117,6 @@ qcow2_writer_free(struct qcow2_writer *w)
 		return;
 	pthread_mutex_destroy(&w->mu);
 	free(w->l1);
-	free(w->path);
 	free(w);
 }
 
@@ -130,9 +124,7 @@ static int
 put(struct qcow2_writer *w, const void *data, size_t len, uint64_t off,
     struct err *e)
 {
-	if (pwrite_full(w->fd, data, len, off) == -1)
-		return imgfile_write_error(e, w->path);
-	return 0;
+	return outfile_write(w->f, data, len, off, e);
 }
 
 /* Some clusters that one L2 table describes, and the caller's bytes for them.
@@ -203,14 +195,15 @@ map_batch(struct qcow2_writer *w, struct batch *b, struct err *e)
 	uint8_t entries[BATCH * 8];
 	size_t len = (b->to - b->from) * 8;
 	bool changed = false;
+	int rc;
 
 	memset(entries, 0, len);
 	cluster += b->from;
 	if (*l2 == 0)
 		*l2 = w->next++ << w->h.cluster_bits;
 	at = *l2 + (cluster & ((UINT64_C(1) << w->h.l2_bits) - 1)) * 8;
-	if (w->partial && pread_full(w->fd, entries, len, at) == -1)
-		return imgfile_sys(e, w->path, "read");
+	if (w->partial && (rc = outfile_read(w->f, entries, len, at, e)) != 0)
+		return rc;
 	for (size_t i = b->from; i < b->to; i++) {
 		uint8_t *entry = entries + (i - b->from) * 8;
 
@@ -371,9 +364,9 @@ qcow2_writer_finish(struct qcow2_writer *w, struct err *e)
 	int rc;
 
 	/* The last cluster handed out may not be filled to its end. */
-	if (ftruncate(w->fd, (off_t)(r.total << w->h.cluster_bits)) == -1)
-		return imgfile_write_error(e, w->path);
-	rc = write_l1(w, e);
+	rc = outfile_resize(w->f, r.total << w->h.cluster_bits, e);
+	if (rc == 0)
+		rc = write_l1(w, e);
 	if (rc == 0)
 		rc = write_refcounts(w, &r, e);
 	if (rc == 0)

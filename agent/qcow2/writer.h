@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "proto/base/err.h"
+#include "agent/image/outfile.h"
 
 struct qcow2_writer;
 
@@ -17,12 +17,12 @@ enum {
 };
 
 /**
- * qcow2_writer_new(fd, path, size, cluster_size, out, e): write to ${fd}, an
- * empty file open for reading and writing, which stays the caller's; ${path}
- * is for messages.  ${cluster_size} 0 means the default.  ${size} is rounded
- * up to 512.  ERR_INVAL (no such cluster size), ERR_LIMIT (too many clusters).
+ * qcow2_writer_new(f, size, cluster_size, out, e): write to ${f}, an empty file
+ * open for reading and writing, which stays the caller's.  ${cluster_size} 0
+ * means the default.  ${size} is rounded up to 512.  ERR_INVAL (no such cluster
+ * size), ERR_LIMIT (too many clusters).
  */
-int qcow2_writer_new(int fd, const char *path, uint64_t size,
+int qcow2_writer_new(const struct outfile *f, uint64_t size,
     uint32_t cluster_size, struct qcow2_writer **out, struct err *e);
 
 /** qcow2_writer_write(w, data, len, off, e): as sink_write.  Any thread. */
@@ -31,7 +31,7 @@ int qcow2_writer_write(struct qcow2_writer *w, const void *data, size_t len,
 
 /**
  * qcow2_writer_finish(w, e): the tables and the header; before it the file is
- * no image at all.  Once, writers done.  Does not sync.  ERR_NOSPC, ERR_SYS.
+ * no image at all.  Once, writers done.  Does not sync.  As outfile_write.
  */
 int qcow2_writer_finish(struct qcow2_writer *w, struct err *e);
 void qcow2_writer_free(struct qcow2_writer *w);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "agent/sink/sink_kinds.h"
+#include "proto/nfs/nfs3.h"
 
 enum { FLUSH_STEP = 32 << 20 };
 
@@ -27,6 +28,16 @@ is_device(const char *path)
 }
 
 int
+sink_no_swap(const char *path, struct err *e)
+{
+	return err_set(e, ERR_UNSUP,
+	    "%.200s: disks on NFS are not swapped: there it cannot be seen to "
+	    "that all of them change places, or none; restore without --swap, "
+	    "to another name, or over it by --force",
+	    path);
+}
+
+int
 sink_open(const struct sink_options *o, struct sink **out, struct err *e)
 {
 	size_t i, n = sizeof(formats) / sizeof(formats[0]);
@@ -38,7 +49,9 @@ sink_open(const struct sink_options *o, struct sink **out, struct err *e)
 		return err_set(e, ERR_INVAL,
 		    "%s: unknown format \"%s\": say qcow2 or raw", o->path,
 		    o->format);
-	if (!is_device(o->path))
+	if (o->held && nfs3_is_url(o->path))
+		return sink_no_swap(o->path, e);
+	if (nfs3_is_url(o->path) || !is_device(o->path))
 		return formats[i].open(o, out, e);
 	if (strcmp(o->format, "raw") != 0)
 		return err_set(e, ERR_INVAL,
@@ -53,7 +66,7 @@ write_behind(struct sink *s, size_t len)
 	uint64_t n = atomic_fetch_add(&s->unflushed, len) + len;
 
 	/* One lane; a hint that fails is no failure: finish syncs. */
-	if (n >= FLUSH_STEP &&
+	if (s->fd != -1 && n >= FLUSH_STEP &&
 	    atomic_compare_exchange_strong(&s->unflushed, &n, 0))
 		sync_file_range(s->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }

@@ -24,7 +24,7 @@ struct sink_ops {
 struct sink {
 	const struct sink_ops *ops;
 	uint64_t size;
-	int fd;                     /* what is written */
+	int fd;                     /* what is written; -1: on NFS */
 	struct target *target;      /* its file; NULL: it is a device */
 	_Atomic uint64_t unflushed; /* bytes since writeback was last started */
 };
@@ -43,15 +43,21 @@ struct sink_options {
  * sink_open(o, out, e): a regular file is written under a temporary name in
  * the same folder, so the target is never half written.  A block device
  * (raw only) is written in place, needs ${force}, must be unmounted, unused
- * and large enough, and is zeroed where the volume has holes.
+ * and large enough, and is zeroed where the volume has holes.  A file on an NFS
+ * export (path: nfs://HOST/EXPORT/PATH) is no other, but has no locks, and
+ * cannot be ${held}.
  *
  * ERR_EXIST (and no force), ERR_NOSPC (device too small, or the file system
  * cannot have a file that large; holes take no room, so more is not asked in
  * advance), ERR_BUSY (somebody uses the target, or restores to it), ERR_NOENT
  * (no folder), ERR_DENIED, ERR_INVAL, ERR_LIMIT (cluster_size too small for
- * ${size}), ERR_SYS.
+ * ${size}), ERR_UNSUP (held, on NFS), ERR_CLOSED (the NFS server does not
+ * answer; also of all calls below), ERR_SYS.
  */
 int sink_open(const struct sink_options *o, struct sink **out, struct err *e);
+
+/** sink_no_swap(path, e): why a file on NFS cannot be held; ERR_UNSUP. */
+int sink_no_swap(const char *path, struct err *e);
 
 /**
  * sink_write(s, data, len, off, e): each byte at most once, in any order, from

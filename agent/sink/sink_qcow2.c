@@ -54,8 +54,7 @@ sink_qcow2_open(const struct sink_options *o, struct sink **out, struct err *e)
 	rc = target_open(&q->t, o->path, o->force, e);
 	if (rc != 0)
 		goto err_free;
-	rc = qcow2_writer_new(
-	    q->t.fd, o->path, o->size, o->cluster_size, &q->w, e);
+	rc = qcow2_writer_new(&q->t.out, o->size, o->cluster_size, &q->w, e);
 	if (rc != 0)
 		goto err_close;
 	q->s.ops = &qcow2_ops;

@@ -35,7 +35,7 @@ raw_write(
 		if (n == 0) {
 			n = skip;
 		} else {
-			rc = target_write(&r->t, p, n, off, e);
+			rc = outfile_write(&r->t.out, p, n, off, e);
 			if (rc != 0)
 				return rc;
 		}
@@ -76,7 +76,7 @@ sink_raw_open(const struct sink_options *o, struct sink **out, struct err *e)
 	rc = target_open(&r->t, o->path, o->force, e);
 	if (rc != 0)
 		goto err_free;
-	rc = target_resize(&r->t, o->size, e);
+	rc = outfile_resize(&r->t.out, o->size, e);
 	if (rc != 0)
 		goto err_close;
 	r->s.ops = &raw_ops;

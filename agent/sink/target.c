@@ -13,6 +13,7 @@
 #include "agent/image/imgfile.h"
 #include "agent/image/imglock.h"
 #include "agent/sink/swap.h"
+#include "agent/sink/target_nfs.h"
 #include "proto/base/buf.h"
 #include "proto/base/io.h"
 
@@ -151,6 +152,13 @@ target_open(struct target *t, const char *path, bool force, struct err *e)
 		.old_fd = -1,
 		.force = force,
 		.path = xstrdup(path) };
+	t->out = (struct outfile){ .path = t->path, .fd = -1 };
+	if (nfs3_is_url(path)) {
+		rc = target_nfs_open(t, e);
+		if (rc != 0)
+			free_names(t);
+		return rc;
+	}
 	split_path(t, path, &dir);
 	if (t->name[0] == 0 || strlen(t->tmp) > NAME_MAX) {
 		rc = err_set(
@@ -169,6 +177,7 @@ target_open(struct target *t, const char *path, bool force, struct err *e)
 		rc = open_tmp(t, e);
 	if (rc != 0)
 		goto err_close;
+	t->out.fd = t->fd;
 	free(dir);
 	return 0;
 err_close:
@@ -179,27 +188,6 @@ err_free:
 	free(dir);
 	free_names(t);
 	return rc;
-}
-
-int
-target_resize(struct target *t, uint64_t size, struct err *e)
-{
-	if (size > INT64_MAX) {
-		errno = EFBIG;
-		return imgfile_write_error(e, t->path);
-	}
-	if (ftruncate(t->fd, (off_t)size) == -1)
-		return imgfile_write_error(e, t->path);
-	return 0;
-}
-
-int
-target_write(
-    struct target *t, const void *data, size_t len, uint64_t off, struct err *e)
-{
-	if (pwrite_full(t->fd, data, len, off) == -1)
-		return imgfile_write_error(e, t->path);
-	return 0;
 }
 
 /* The new file is to be usable by whoever could use the old one. */
@@ -225,11 +213,13 @@ target_finish(struct target *t, struct err *e)
 {
 	int rc;
 
+	if (t->nfs != NULL)
+		return target_nfs_finish(t, e);
 	rc = take_owner(t, e);
+	if (rc == 0)
+		rc = outfile_sync(&t->out, e);
 	if (rc != 0)
 		return rc;
-	if (fsync(t->fd) == -1)
-		return imgfile_write_error(e, t->path);
 	if (t->held)
 		return fsync(t->dirfd) == -1
 		    ? imgfile_sys(e, t->path, "sync its folder")
@@ -250,6 +240,11 @@ target_finish(struct target *t, struct err *e)
 void
 target_close(struct target *t)
 {
+	if (t->nfs != NULL) {
+		target_nfs_close(t);
+		free_names(t);
+		return;
+	}
 	/* Before the lock goes with the descriptor: it could be another's. */
 	if (!t->finished)
 		unlinkat(t->dirfd, t->tmp, 0);

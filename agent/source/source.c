@@ -6,6 +6,7 @@
 
 #include "agent/qcow2/header.h"
 #include "agent/source/source_kinds.h"
+#include "proto/nfs/nfs3.h"
 
 enum format { FORMAT_PROBE, FORMAT_RAW, FORMAT_QCOW2 };
 
@@ -56,10 +57,10 @@ open_any(const char *spec, struct source **out, bool *qcow2, struct err *e)
 		return err_set(e, ERR_INVAL,
 		    "source \"%s\": no path; say PATH, raw:PATH or qcow2:PATH",
 		    spec);
-	if (strstr(path, "://") != NULL)
+	if (strstr(path, "://") != NULL && !nfs3_is_url(path))
 		return err_set(e, ERR_UNSUP,
 		    "source \"%s\": no such kind of source; say PATH, raw:PATH "
-		    "or qcow2:PATH",
+		    "or qcow2:PATH, or nfs://HOST/EXPORT/PATH for PATH",
 		    spec);
 	rc = imgfile_open(path, &f, e);
 	if (rc != 0)
@@ -154,6 +155,12 @@ source_clean(
 	*len = s->size - off;
 	*clean = false;
 	return 0;
+}
+
+int
+source_still(struct source *s, struct err *e)
+{
+	return s->ops->still != NULL ? s->ops->still(s, e) : 0;
 }
 
 void

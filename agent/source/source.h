@@ -18,6 +18,8 @@ struct source_ops {
 	    struct err *e);
 	int (*clean)(struct source *s, uint64_t off, uint64_t *len, bool *clean,
 	    struct err *e); /* NULL: nothing is known to be clean */
+	/* NULL: it is held against writers. */
+	int (*still)(struct source *s, struct err *e);
 	void (*close)(struct source *s);
 };
 
@@ -32,7 +34,8 @@ struct source {
 
 /**
  * source_open(spec, out, e): open "PATH", "raw:PATH" or "qcow2:PATH" for
- * reading; PATH is a regular file or a block device.
+ * reading; PATH is a regular file, also by nfs://HOST/EXPORT/PATH, or a block
+ * device.
  *
  * Without a prefix the format is found by the magic at its start.  A guest can
  * write that magic into a raw disk of its own, so an image that names further
@@ -40,7 +43,8 @@ struct source {
  *
  * ERR_NOENT, ERR_DENIED (permissions), ERR_BUSY (somebody writes to it),
  * ERR_UNSUP (encrypted, unknown feature), ERR_CORRUPT, ERR_INVAL, ERR_LIMIT,
- * ERR_SYS.  The text names the file and says what to do.
+ * ERR_CLOSED (the NFS server does not answer), ERR_SYS.  The text names the
+ * file and says what to do.
  */
 int source_open(const char *spec, struct source **out, struct err *e);
 
@@ -89,6 +93,10 @@ int source_map(
  */
 int source_clean(
     struct source *s, uint64_t off, uint64_t *len, bool *clean, struct err *e);
+
+/** source_still(s, e): when all was read: ERR_BUSY if what could not be held
+ * against writers was written to meanwhile; as source_read. */
+int source_still(struct source *s, struct err *e);
 
 /** source_close(s): NULL is nothing. */
 void source_close(struct source *s);

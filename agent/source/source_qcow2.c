@@ -39,6 +39,12 @@ qcow2_clean(
 	return 0;
 }
 
+static int
+qcow2_still(struct source *s, struct err *e)
+{
+	return chain_still(((struct source_qcow2 *)s)->chain, e);
+}
+
 static void
 qcow2_close(struct source *s)
 {
@@ -53,6 +59,7 @@ static const struct source_ops qcow2_ops = {
 	.read = qcow2_read,
 	.map = qcow2_source_map,
 	.clean = qcow2_clean,
+	.still = qcow2_still,
 	.close = qcow2_close,
 };
 

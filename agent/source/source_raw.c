@@ -25,6 +25,12 @@ raw_map(
 	return 0;
 }
 
+static int
+raw_still(struct source *s, struct err *e)
+{
+	return imgfile_still(((struct source_raw *)s)->file, e);
+}
+
 static void
 raw_close(struct source *s)
 {
@@ -37,6 +43,7 @@ raw_close(struct source *s)
 static const struct source_ops raw_ops = {
 	.read = raw_read,
 	.map = raw_map,
+	.still = raw_still,
 	.close = raw_close,
 };
 

@@ -187,6 +187,7 @@ nfs3_open(const struct nfs3_url *u, const struct nfs3_options *o,
 	n->url = *u;
 	n->read_max = n->write_max = NFS3_IO_MAX;
 	nfs3_patience(n, o->patience_ms);
+	n->bounded = o->bounded;
 	pthread_mutex_init(&n->mu, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

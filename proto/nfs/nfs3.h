@@ -40,9 +40,11 @@ struct nfs3_attr {
 	bool dir;
 	bool regular;
 	uint32_t mode;
+	uint32_t uid, gid;
 	uint64_t size;
 	uint64_t used; /* bytes on disk */
 	uint64_t fileid;
+	uint64_t mtime_ns;
 };
 
 /* nfs://HOST/PATH?nfsport=N&mountport=N&uid=N&gid=N&version=3 */
@@ -70,6 +72,8 @@ struct nfs3_options {
 	unsigned patience_ms; /* how long a call waits for a server; 0: the
 				 above */
 	bool make;            /* folders of the path that are missing */
+	bool bounded; /* what changes names and sizes is given up, too: what
+			 became of it is then not known */
 };
 
 /** nfs3_open(u, o, out, e): find the folder of that path.  The longest part of
@@ -115,14 +119,19 @@ int nfs3_mkdir(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
 int nfs3_create(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
     uint32_t mode, struct nfs3_fh *out);
 
-/** nfs3_remove, nfs3_rename: wait for the server without end: half done, they
- * would have to be done again anyway. */
+/** nfs3_remove, nfs3_rename: unless the client is bounded they wait for the
+ * server without end: half done, they would have to be done again anyway. */
 int nfs3_remove(struct nfs3 *n, const struct nfs3_fh *dir, const char *name);
 int nfs3_rename(struct nfs3 *n, const struct nfs3_fh *from_dir,
     const char *from, const struct nfs3_fh *to_dir, const char *to);
 
 /** nfs3_truncate: without end, too. */
 int nfs3_truncate(struct nfs3 *n, const struct nfs3_fh *fh, uint64_t size);
+
+/** nfs3_own(n, fh, like): owner, group and permissions as ${like} has them.
+ * Whoever may not give files away still sets the permissions. */
+int nfs3_own(
+    struct nfs3 *n, const struct nfs3_fh *fh, const struct nfs3_attr *like);
 
 /** nfs3_list: each name but "." and ".."; a visit's result other than 0 ends it
  * and is returned. */

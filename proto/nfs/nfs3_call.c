@@ -103,6 +103,10 @@ take_fattr(struct nfs3_attr *out, const struct fattr3 *a)
 	out->dir = a->type == NF3DIR;
 	out->regular = a->type == NF3REG;
 	out->mode = a->mode;
+	out->uid = a->uid;
+	out->gid = a->gid;
+	out->mtime_ns =
+	    a->mtime.seconds * UINT64_C(1000000000) + a->mtime.nseconds;
 	out->size = a->size;
 	out->used = a->used;
 	out->fileid = a->fileid;
@@ -234,12 +238,19 @@ nfs3_create(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
 	return rc != 0 ? rc : nfs3_rc(n, name, m.st);
 }
 
+/* Of what changes names and sizes. */
+static uint64_t
+change_deadline(struct nfs3 *n)
+{
+	return n->bounded ? nfs3_deadline(n) : UINT64_MAX;
+}
+
 int
 nfs3_remove(struct nfs3 *n, const struct nfs3_fh *dir, const char *name)
 {
 	struct call c = { .a.remove.object = {
 			      nfs3_raw_fh(dir), (char *)(uintptr_t)name } };
-	int rc = call(n, &c, send_remove, UINT64_MAX);
+	int rc = call(n, &c, send_remove, change_deadline(n));
 
 	/* The first sending has done it. */
 	if (rc == 0 && c.st == NFS3ERR_NOENT && c.op.again)
@@ -257,7 +268,7 @@ nfs3_rename(struct nfs3 *n, const struct nfs3_fh *from_dir, const char *from,
 		    { nfs3_raw_fh(to_dir), (char *)(uintptr_t)to } }
 	};
 	struct nfs3_fh fh;
-	int rc = call(n, &c, send_rename, UINT64_MAX);
+	int rc = call(n, &c, send_rename, change_deadline(n));
 
 	if (rc == 0 && c.st == NFS3ERR_NOENT && c.op.again)
 		return nfs3_lookup(n, to_dir, to, &fh, NULL);
@@ -270,9 +281,34 @@ nfs3_truncate(struct nfs3 *n, const struct nfs3_fh *fh, uint64_t size)
 	struct call c = { .a.setattr = { .object = nfs3_raw_fh(fh),
 			      .new_attributes.size = {
 				  .set_it = 1, .set_size3_u.size = size } } };
-	int rc = call(n, &c, send_setattr, UINT64_MAX);
+	int rc = call(n, &c, send_setattr, change_deadline(n));
 
 	return rc != 0 ? rc : nfs3_rc(n, "truncate", c.st);
+}
+
+static int
+set_owner(struct nfs3 *n, const struct nfs3_fh *fh, const struct sattr3 *as)
+{
+	struct call c = { .a.setattr = { .object = nfs3_raw_fh(fh),
+			      .new_attributes = *as } };
+	int rc = call(n, &c, send_setattr, nfs3_deadline(n));
+
+	return rc != 0 ? rc : nfs3_rc(n, "setattr", c.st);
+}
+
+int
+nfs3_own(struct nfs3 *n, const struct nfs3_fh *fh, const struct nfs3_attr *like)
+{
+	struct sattr3 owner = { .uid = { .set_it = 1,
+				    .set_uid3_u.uid = like->uid },
+		.gid = { .set_it = 1, .set_gid3_u.gid = like->gid } };
+	struct sattr3 mode = { .mode = { .set_it = 1,
+				   .set_mode3_u.mode = like->mode & 0777 } };
+	int rc = set_owner(n, fh, &owner);
+
+	if (rc != 0 && rc != ERR_DENIED)
+		return rc;
+	return set_owner(n, fh, &mode);
 }
 
 struct names {

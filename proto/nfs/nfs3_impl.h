@@ -11,6 +11,7 @@ struct nfs3 {
 	uint32_t read_max, write_max;
 	atomic_uint patience_ms;
 	atomic_uint stall_ms;
+	bool bounded; /* constant */
 	unsigned nconns;
 	struct nfs3_conn conn[NFS3_CONNS];
 

@@ -13,11 +13,12 @@
 #include "proto/base/buf.h"
 #include "proto/base/json.h"
 #include "proto/manifest.h"
+#include "proto/nfs/nfs3.h"
 #include "repo/console/restore.h"
 
 /* A vector for exec. */
 struct args {
-	char *v[2 * MANIFEST_VOLUMES_MAX + 16];
+	char *v[2 * MANIFEST_VOLUMES_MAX + 18];
 	unsigned n;
 };
 
@@ -55,6 +56,7 @@ take_option(struct console *c, struct restore_wish *w, int o)
 	case 'k': w->keep_old = true; break;
 	case 'l': w->later = true; break;
 	case 'n': w->no_wait = true; break;
+	case 'T': w->nfs_timeout = optarg; break;
 	case 'q': w->quiet = true; break;
 	case 'j': w->json = true; break;
 	case 'F': w->force = true; break;
@@ -72,7 +74,8 @@ take_option(struct console *c, struct restore_wish *w, int o)
 static int
 check_target(struct console *c, const struct restore_wish *w)
 {
-	bool folder = w->format != NULL || w->nvolumes > 0 || w->wait != NULL;
+	bool folder = w->format != NULL || w->nvolumes > 0 || w->wait != NULL ||
+	    w->nfs_timeout != NULL;
 	bool host = w->ndisks > 0 || w->onto != NULL || w->as != NULL ||
 	    w->keep_old || w->later || w->no_wait || w->json;
 
@@ -87,8 +90,8 @@ check_target(struct console *c, const struct restore_wish *w)
 		    "--disk, --onto, --as, --keep-old, --later, --no-wait and "
 		    "--json need --host");
 	if (w->host != NULL && folder)
-		return console_misuse(
-		    c, "--format, --volume and --wait need --to");
+		return console_misuse(c,
+		    "--format, --volume, --wait and --nfs-timeout need --to");
 	return 0;
 }
 
@@ -106,6 +109,7 @@ parse(struct console *c, int argc, char **argv, struct restore_wish *w)
 		{ "keep-old", no_argument, NULL, 'k' },
 		{ "later", no_argument, NULL, 'l' },
 		{ "no-wait", no_argument, NULL, 'n' },
+		{ "nfs-timeout", required_argument, NULL, 'T' },
 		{ "quiet", no_argument, NULL, 'q' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "force", no_argument, NULL, 'F' },
@@ -182,10 +186,8 @@ choose(const struct restore_wish *w, struct manifest *m, struct err *e)
 }
 
 static int
-add_disks(const struct restore_wish *w, const struct manifest *m,
-    struct args *a, struct err *e)
+make_folder(const struct restore_wish *w, char *folder, struct err *e)
 {
-	char folder[PATH_MAX], vm[VM_NAME_MAX + 1];
 	struct stat st;
 
 	if (mkdir(w->to, 0777) == -1 && errno != EEXIST)
@@ -194,27 +196,33 @@ add_disks(const struct restore_wish *w, const struct manifest *m,
 	if (realpath(w->to, folder) == NULL || stat(folder, &st) == -1 ||
 	    !S_ISDIR(st.st_mode))
 		return err_set(e, ERR_INVAL, "%s is no folder", w->to);
-	memcpy(vm, m->vm, sizeof(vm));
-	for (char *p = vm; *p != 0; p++)
-		if (*p == '/')
-			*p = '-';
-	for (unsigned i = 0; i < m->nvolumes; i++) {
-		char *path = xasprintf(
-		    "%s/%s-%s.%s", folder, vm, m->volume[i].name, w->format);
-		char *disk = xasprintf("%s=%s", m->volume[i].name, path);
-		int rc = 0;
+	return 0;
+}
 
-		if (!w->force && lstat(path, &st) == 0)
+static int
+add_disks(const struct restore_wish *w, const struct manifest *m,
+    struct args *a, struct err *e)
+{
+	bool nfs = nfs3_is_url(w->to);
+	char folder[PATH_MAX];
+	struct stat st;
+	int rc;
+
+	rc = nfs ? restore_nfs_folder(w, m, e) : make_folder(w, folder, e);
+	for (unsigned i = 0; i < m->nvolumes && rc == 0; i++) {
+		char *path =
+		    restore_target(nfs ? w->to : folder, m, i, w->format);
+		char *disk = xasprintf("%s=%s", m->volume[i].name, path);
+
+		if (!nfs && !w->force && lstat(path, &st) == 0)
 			rc = err_set(e, ERR_EXIST,
 			    "%s is there already; --force overwrites it", path);
 		add(a, "--disk");
 		add(a, disk);
 		free(path);
 		free(disk);
-		if (rc != 0)
-			return rc;
 	}
-	return 0;
+	return rc;
 }
 
 /* Beside this program if it is there, as after a build; else in PATH. */
@@ -280,6 +288,10 @@ cmd_restore(struct console *c, int argc, char **argv)
 	add(&a, w.format);
 	if (w.force)
 		add(&a, "--force");
+	if (w.nfs_timeout != NULL) {
+		add(&a, "--nfs-timeout");
+		add(&a, w.nfs_timeout);
+	}
 	if (w.wait != NULL) {
 		char *wait = w.wait[0] != 0 ? xasprintf("--wait=%s", w.wait)
 					    : xstrdup("--wait");

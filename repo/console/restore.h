@@ -17,7 +17,8 @@ struct restore_wish {
 	const char *format;
 	const char *volume[MANIFEST_VOLUMES_MAX];
 	unsigned nvolumes; /* 0: all disks */
-	const char *wait;  /* as the agent has it, or NULL */
+	const char *wait;  /* as the agent has it, or NULL, as is the next */
+	const char *nfs_timeout;
 
 	/* Onto a host. */
 	const char *disk[MANIFEST_VOLUMES_MAX]; /* NAME[=PATH] */
@@ -28,6 +29,17 @@ struct restore_wish {
 
 	bool force;
 };
+
+/** restore_nfs_folder(w, m, e): the folder ${w->to} of an NFS export is there,
+ * and, unless forced, has no files by the names of these disks.  As nfs3_open;
+ * ERR_EXIST. */
+int restore_nfs_folder(
+    const struct restore_wish *w, const struct manifest *m, struct err *e);
+
+/** restore_target(to, m, i, format): what the agent is to write disk ${i} to,
+ * in the folder or NFS folder ${to}; the caller's. */
+char *restore_target(
+    const char *to, const struct manifest *m, unsigned i, const char *format);
 
 /** restore_host(c, w): by a connected agent, onto disks of its host; waits for
  * its end unless told not to.  The exit code. */

@@ -17,7 +17,8 @@ allowed() {
 	case $1 in
 	proto/base) ;;
 	proto) echo proto/base ;;
-	repo/store) echo proto/base proto ;;
+	proto/nfs) echo proto/base proto ;;
+	repo/store) echo proto/base proto proto/nfs ;;
 	repo/catalog) echo proto/base proto repo/store ;;
 	repo/reclaim) echo proto/base proto repo/store repo/catalog ;;
 	repo/settings) echo proto/base proto repo/retain/policy.h \
@@ -30,19 +31,20 @@ allowed() {
 		repo/settings repo/audit repo/retain repo/notify \
 		repo/dispatch ;;
 	# The console never runs what serves: only modules without threads.
-	repo/console) echo proto/base proto repo/store repo/catalog \
+	repo/console) echo proto/base proto proto/nfs repo/store repo/catalog \
 		repo/dispatch/plan.h \
 		repo/serve/auth.h repo/serve/keyring.h repo/settings \
 		repo/audit repo/retain ;;
 	repo) echo proto/base proto repo/store repo/catalog repo/reclaim \
 		repo/serve repo/settings repo/audit repo/retain \
 		repo/notify repo/dispatch ;;
-	agent/image) echo proto/base proto ;;
-	agent/qcow2) echo proto/base proto agent/image ;;
-	agent/source) echo proto/base proto agent/image agent/qcow2 ;;
-	agent/sink) echo proto/base proto agent/image agent/qcow2 \
+	agent/image) echo proto/base proto proto/nfs ;;
+	agent/qcow2) echo proto/base proto proto/nfs agent/image ;;
+	agent/source) echo proto/base proto proto/nfs agent/image \
+		agent/qcow2 ;;
+	agent/sink) echo proto/base proto proto/nfs agent/image agent/qcow2 \
 		agent/source ;;
-	agent/pipeline) echo proto/base proto agent/image agent/source \
+	agent/pipeline) echo proto/base proto proto/nfs agent/image agent/source \
 		agent/sink ;;
 	agent/archive) echo proto/base proto agent/image agent/qcow2 \
 		agent/source agent/sink agent/pipeline ;;
@@ -52,7 +54,7 @@ allowed() {
 		agent/pipeline agent/guest agent/ram ;;
 	agent/serve) echo proto/base proto agent/image agent/qcow2 agent/sink \
 		agent/pipeline agent/guest ;;
-	agent) echo proto/base proto agent/image agent/source agent/sink \
+	agent) echo proto/base proto proto/nfs agent/image agent/source agent/sink \
 		agent/pipeline agent/live agent/guest agent/serve \
 		agent/archive ;;
 	*) return 1 ;;
@@ -90,6 +92,7 @@ only() {
 }
 only 'proto/lane_ssh' libssh/
 only 'repo/store/index' rocksdb/
+only 'proto/nfs/' nfsc/
 only 'proto/chunk\.|repo/serve/jobs\.c|repo/catalog/domain\.c|agent/archive/digest\.' openssl/
 only 'proto/base/inifile' ini.h
 only 'repo/console/top_screen' curses.h

@@ -197,7 +197,7 @@ swap(unsigned n, const char *stamp, struct err *e)
 			return rc;
 		t[i].held = true;
 		all[i] = &t[i];
-		rc = target_write(&t[i], p, LEN, 0, e);
+		rc = outfile_write(&t[i].out, p, LEN, 0, e);
 		free(p);
 	}
 	for (unsigned i = 0; i < n && rc == 0; i++)
