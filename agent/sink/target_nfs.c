@@ -49,7 +49,11 @@ check_old(struct target *t, struct err *e)
 	rc = look(t, journal, &fh, NULL, &swapping, e);
 	free(journal);
 	if (rc == 0 && swapping)
-		rc = swap_refuse(t->path, e);
+		rc = err_set(e, ERR_EXIST,
+		    "%s: a host that mounts the export has begun to swap it, "
+		    "and was interrupted: see backstay-agent restore --finish "
+		    "there",
+		    t->path);
 	if (rc == 0)
 		rc = look(t, t->name, &fh, &t->nfs->old, &t->nfs->was, e);
 	if (rc != 0 || !t->nfs->was)

@@ -83,10 +83,12 @@ piece_done(struct nfs3_op *op, const void *answer)
 		piece_free(p);
 	} else if (res->status != NFS3_OK || ok->count == 0 ||
 	    ok->count > p->len - p->at) {
-		file_fails(f,
-		    write_rc(f, "write",
-			res->status != NFS3_OK ? res->status
-					       : NFS3ERR_SERVERFAULT));
+		/* Of all that are under way one is told of. */
+		if (f->error == 0)
+			file_fails(f,
+			    write_rc(f, "write",
+				res->status != NFS3_OK ? res->status
+						       : NFS3ERR_SERVERFAULT));
 		piece_free(p);
 	} else if (p->at > 0 &&
 	    memcmp(p->verf, ok->verf, sizeof(p->verf)) != 0) {

@@ -6,6 +6,9 @@
 #   tests/nfs/server.sh start DIR PORT    exports DIR/export as /export
 #   tests/nfs/server.sh stop DIR          SIG=KILL: as a crash
 #
+# It remembers what it knows of files for ATTRS seconds (60); where others
+# change them behind its back, say 0.
+#
 # As root.  mountd is at PORT + 1.  BIND=ADDR, CLIENTS=ADDR: in a network
 # namespace.  What start prints is the URL of the export.  The port mapper that
 # the server needs to start is started if there is none, and left running for
@@ -54,6 +57,7 @@ start() {
 			MaxRead = 1048576; MaxWrite = 1048576;
 			PrefRead = 1048576; PrefWrite = 1048576;
 			CLIENT { Clients = ${CLIENTS:-$bind}; PrivilegedPort = false; }
+			Attr_Expiration_Time = ${ATTRS:-60};
 			FSAL { Name = VFS; }
 		}
 		LOG { Default_Log_Level = EVENT; }
