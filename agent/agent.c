@@ -17,6 +17,7 @@ static const struct {
 	{ "backup", cmd_backup,
 	    "back up disks, or a virtual machine as it is now" },
 	{ "restore", cmd_restore, "write disks of a backup" },
+	{ "export", cmd_export, "write a whole backup as one archive" },
 	{ "list", cmd_list, "list backups" },
 	{ "delete", cmd_delete, "delete backups" },
 	{ "serve", cmd_serve, "stay, and do what the NAS asks for" },

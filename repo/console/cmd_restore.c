@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "proto/base/buf.h"
 #include "proto/base/json.h"
 #include "proto/manifest.h"
 #include "proto/nfs/nfs3.h"
 #include "repo/console/restore.h"
+#include "repo/console/run_agent.h"
 
 /* A vector for exec. */
 struct args {
@@ -225,32 +225,6 @@ add_disks(const struct restore_wish *w, const struct manifest *m,
 	return rc;
 }
 
-/* Beside this program if it is there, as after a build; else in PATH. */
-static int
-run_agent(struct args *a, struct err *e)
-{
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *beside, *slash;
-
-	a->v[a->n] = NULL;
-	fflush(stdout);
-	if (n > 0) {
-		self[n] = 0;
-		slash = strrchr(self, '/');
-		beside =
-		    xasprintf("%.*s/backstay-agent", (int)(slash - self), self);
-		if (access(beside, X_OK) == 0)
-			execv(beside, a->v);
-		free(beside);
-	}
-	execvp("backstay-agent", a->v);
-	return err_set(e, ERR_NOENT,
-	    "backstay-agent cannot be run: %s; it does the restore: install "
-	    "it beside this program or in PATH",
-	    strerror(errno));
-}
-
 int
 cmd_restore(struct console *c, int argc, char **argv)
 {
@@ -259,7 +233,7 @@ cmd_restore(struct console *c, int argc, char **argv)
 	struct args a = { .n = 0 };
 	struct err e = { 0 };
 	struct manifest m;
-	char *url, *dir;
+	char *url;
 	int rc;
 
 	rc = parse(c, argc, argv, &w);
@@ -274,9 +248,7 @@ cmd_restore(struct console *c, int argc, char **argv)
 		rc = choose(&w, &m, &e);
 	if (rc != 0)
 		return console_fail(&e);
-	dir = realpath(c->dir, NULL);
-	url = xasprintf("unix:%s/socket", dir != NULL ? dir : c->dir);
-	free(dir);
+	url = agent_url(c->dir);
 	add(&a, "backstay-agent");
 	add(&a, "restore");
 	add(&a, "--repo");
@@ -302,7 +274,8 @@ cmd_restore(struct console *c, int argc, char **argv)
 	rc = add_disks(&w, &m, &a, &e);
 	if (rc == 0) {
 		console_close(c);
-		run_agent(&a, &e);
+		a.v[a.n] = NULL;
+		run_agent(a.v, "restore", &e);
 	}
 	for (unsigned i = 0; i < a.n; i++)
 		free(a.v[i]);

@@ -47,6 +47,8 @@ int cmd_agents(struct console *c, int argc, char **argv);
 int cmd_backup(struct console *c, int argc, char **argv);
 int cmd_cancel(struct console *c, int argc, char **argv);
 int cmd_restore(struct console *c, int argc, char **argv);
+int cmd_export(struct console *c, int argc, char **argv);
+int cmd_import(struct console *c, int argc, char **argv);
 int cmd_fsck(struct console *c, int argc, char **argv);
 int cmd_verify(struct console *c, int argc, char **argv);
 int cmd_scrub(struct console *c, int argc, char **argv);

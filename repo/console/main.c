@@ -153,6 +153,42 @@ static const struct command commands[] = {
 	    "  --force         overwrite what is there\n"
 	    "  --wait[=S]      while it is being deleted; else for ever\n",
 	    cmd_restore },
+	{ "export",
+	    "VM@BACKUP --to FILE|- [--archive KIND] [--format "
+	    "qcow2|raw|ova]\n"
+	    "                    [--since VM@BACKUP] [--volume NAME]... "
+	    "[--force]\n"
+	    "                    [--wait[=SECONDS]] [-q] [--json]",
+	    "write a whole backup as one archive",
+	    "Its disks, memory and definition, with checksums; `import` takes "
+	    "it\n"
+	    "back, here or elsewhere.  Runs backstay-agent.\n"
+	    "\n"
+	    "  --to FILE|-     -: the standard output\n"
+	    "  --archive KIND  tar, tar.zst, tar.gz, tar.xz or zip; as FILE "
+	    "ends\n"
+	    "  --format F      of its disks: qcow2 (default) or raw; ova: for "
+	    "other\n"
+	    "                  hypervisors, an OVF with VMDK disks\n"
+	    "  --since VM@B    only what changed since that backup; import "
+	    "needs it\n"
+	    "  --volume NAME   only this one; again for more\n"
+	    "  --force         overwrite what is there\n"
+	    "  --wait[=S]      while it is being deleted; else for ever\n",
+	    cmd_export },
+	{ "import", "VM FILE|- [--time TIME] [--wait[=SECONDS]] [-q] [--json]",
+	    "make a backup out of an archive",
+	    "Of one that `export` wrote: the backup has the time that it had "
+	    "there.\n"
+	    "Runs backstay-agent; `backstay-agent import --help` tells what "
+	    "else it\n"
+	    "takes.\n"
+	    "\n"
+	    "  --time TIME     the backup's time, such as "
+	    "2026-11-21T19:30:05Z\n"
+	    "  --wait[=S]      while the VM is being backed up; else for "
+	    "ever\n",
+	    cmd_import },
 	{ "delete", "VM@BACKUP... [--dry-run] [--wait[=SECONDS]] [--json]",
 	    "delete backups",
 	    "They are gone when the command ends; the space that only they\n"
