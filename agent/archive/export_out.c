@@ -69,7 +69,8 @@ export_out_write(void *arg, const void *data, size_t len, struct err *e)
 	const char *p = data;
 
 	if (o->to_file) {
-		int rc = target_write(&o->target, data, len, o->written, e);
+		int rc =
+		    outfile_write(&o->target.out, data, len, o->written, e);
 
 		o->written += len;
 		return rc;
