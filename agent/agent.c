@@ -20,6 +20,7 @@ static const struct {
 	{ "export", cmd_export, "write a whole backup as one archive" },
 	{ "list", cmd_list, "list backups" },
 	{ "delete", cmd_delete, "delete backups" },
+	{ "import", cmd_import_cloudstack, "import CloudStack's NAS backups" },
 	{ "serve", cmd_serve, "stay, and do what the NAS asks for" },
 };
 

@@ -13,12 +13,14 @@
 static const struct command commands[] = {
 	{ "init",
 	    "REPO [--chunk-size SIZE] [--dedup repository|namespace]\n"
-	    "                    [--user NAME] [--packs nfs://HOST/EXPORT/FOLDER]",
+	    "                    [--user NAME] [--packs "
+	    "nfs://HOST/EXPORT/FOLDER]",
 	    "make a new repository",
 	    "  --chunk-size SIZE   64K (default) to 4M, a power of two, for\n"
 	    "                      good: small chunks find more that is the\n"
 	    "                      same, large ones need less memory\n"
-	    "  --packs URL         keep the packs on an NFS export (version 3),\n"
+	    "  --packs URL         keep the packs on an NFS export (version "
+	    "3),\n"
 	    "                      without a mount; a port as in\n"
 	    "                      nfs://nas/export/vm?nfsport=2049\n"
 	    "  --dedup namespace   the VMs of each namespace share their data\n"
@@ -176,8 +178,11 @@ static const struct command commands[] = {
 	    "  --force         overwrite what is there\n"
 	    "  --wait[=S]      while it is being deleted; else for ever\n",
 	    cmd_export },
-	{ "import", "VM FILE|- [--time TIME] [--wait[=SECONDS]] [-q] [--json]",
-	    "make a backup out of an archive",
+	{ "import",
+	    "VM FILE|- [--time TIME] [--wait[=SECONDS]] [-q] [--json]\n"
+	    "           --cloudstack DIR [--namespace NS] [--instance NAME]... "
+	    "[--dry-run]",
+	    "make a backup out of an archive, or of CloudStack's",
 	    "Of one that `export` wrote: the backup has the time that it had "
 	    "there.\n"
 	    "Runs backstay-agent; `backstay-agent import --help` tells what "
@@ -187,7 +192,19 @@ static const struct command commands[] = {
 	    "  --time TIME     the backup's time, such as "
 	    "2026-11-21T19:30:05Z\n"
 	    "  --wait[=S]      while the VM is being backed up; else for "
-	    "ever\n",
+	    "ever\n"
+	    "\n"
+	    "Of all that CloudStack's NAS backup plugin wrote: each of its "
+	    "points in\n"
+	    "time becomes a backup of VM INSTANCE with its own time; what is "
+	    "there\n"
+	    "already is passed over, so it can be stopped and run again.\n"
+	    "\n"
+	    "  --cloudstack DIR  where INSTANCE/YYYY.MM.DD.HH.MM.SS lie, of "
+	    "local time (TZ)\n"
+	    "  --namespace NS  into VMs NS/INSTANCE\n"
+	    "  --instance NAME only this one, and others so named\n"
+	    "  --dry-run       tell what would come in\n",
 	    cmd_import },
 	{ "delete", "VM@BACKUP... [--dry-run] [--wait[=SECONDS]] [--json]",
 	    "delete backups",
@@ -244,7 +261,8 @@ static const struct command commands[] = {
 	    "show when VMs are backed up, and how that went",
 	    "VM is a name or a pattern.\n"
 	    "\n"
-	    "  --check TIMES   the next five of such times as the settings have "
+	    "  --check TIMES   the next five of such times as the settings "
+	    "have "
 	    "them,\n"
 	    "                  such as 'Mon..Fri 02:30; Sat *-*~7/1 "
 	    "03:00'\n",
@@ -267,7 +285,8 @@ static const struct command commands[] = {
 	    cmd_hold },
 	{ "set", "[bwlimit RATE|settings] [--key NAME | --job N] [--json]",
 	    "change a rate while the daemon runs, or show all of them",
-	    "  RATE           bytes a second, such as 50M; 0: no limit; also by "
+	    "  RATE           bytes a second, such as 50M; 0: no limit; also "
+	    "by "
 	    "the\n"
 	    "                 hour: \"200M, Mon-Fri 08:00-18:00 50M\"\n"
 	    "  settings       what the settings say counts again\n"

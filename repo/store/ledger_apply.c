@@ -113,7 +113,7 @@ manifest_append(struct closing *c, struct request *k)
 		return rc;
 	random_bytes(m->id, sizeof(m->id));
 	m->seq = ++l->sequence;
-	if (m->time < now)
+	if (!m->imported && m->time < now)
 		m->time = now;
 	manifest_print(m, &k->payload);
 	memcpy(r.id.b, m->id, sizeof(m->id));

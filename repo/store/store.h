@@ -134,8 +134,8 @@ struct store_drop {
 /** store_commit(x, l, m, d, n, e): check the roots against sizes (rule 18),
  * append the manifest when its whole tree is synced, wait until all is durable;
  * in the same batch the ${n} backups of ${d} are dropped: the VM's incomplete
- * ones.  Sets m->id, seq, chunk_size, and time: the later of now and what it
- * held.  The session is over in any case.  ERR_PROTO, ERR_MISSING, ERR_NOSPC,
+ * ones.  Sets m->id, seq, chunk_size, and time, unless ${m} is imported: the
+ * later of now and what it held.  The session is over in any case.  ERR_PROTO, ERR_MISSING, ERR_NOSPC,
  * ERR_CLOSED, ERR_SYS. */
 int store_commit(struct store_session *x, struct store_lane *l,
     struct manifest *m, const struct store_drop *d, unsigned n, struct err *e);
