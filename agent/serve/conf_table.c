@@ -101,6 +101,16 @@ const struct conf_key conf_keys[CONF_NKEYS] = {
 	    .max = 86400,
 	    .takes = "a time from 1s to 1d",
 	    .about = "A backup ends if nothing moves for so long." },
+	[CONF_NFS_TIMEOUT] = { .section = "agent",
+	    .name = "nfs-timeout",
+	    .type = CONF_DURATION,
+	    .initial = "100s",
+	    .live = true,
+	    .min = 1,
+	    .max = 86400,
+	    .takes = "a time from 1s to 1d",
+	    .about = "How long a backup waits for an NFS server of its disks "
+		     "that is gone." },
 	[CONF_WAIT] = { .section = "agent",
 	    .name = "wait",
 	    .type = CONF_DURATION,
@@ -149,8 +159,9 @@ const struct conf_key conf_keys[CONF_NKEYS] = {
 	    .initial = "",
 	    .live = true,
 	    .takes = "NAME=SOURCE, once for each disk",
-	    .about = "A disk that nobody writes to: a file or block device; "
-		     "raw:PATH and qcow2:PATH say the format." },
+	    .about = "A disk that nobody writes to: a file or block device, or "
+		     "nfs://HOST/EXPORT/PATH; raw:PATH and qcow2:PATH say the "
+		     "format." },
 	[CONF_DOMAIN] = { .section = "vm",
 	    .name = "domain",
 	    .type = CONF_LINE,

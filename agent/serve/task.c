@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/image/nfsfile.h"
 #include "proto/codec.h"
 
 bool
@@ -256,6 +257,9 @@ backup_command(struct task_words *w, const struct task *t, const struct conf *c,
 		    "this host has no VM %s (any more): see agent.conf", t->vm);
 	add(w, "--stall-timeout=%llu",
 	    (unsigned long long)conf_number(c, CONF_STALL));
+	if (conf_number(c, CONF_NFS_TIMEOUT) != NFSFILE_PATIENCE_S)
+		add(w, "--nfs-timeout=%llu",
+		    (unsigned long long)conf_number(c, CONF_NFS_TIMEOUT));
 	rc = json_opt_bool(t->options, "full", &full, e);
 	if (rc == 0)
 		rc = add_compression(w, t, c, e);

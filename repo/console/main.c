@@ -121,7 +121,8 @@ static const struct command commands[] = {
 	    "       backstay restore VM@BACKUP --to FOLDER [--format "
 	    "qcow2|raw]\n"
 	    "                    [--volume NAME]... [--force] "
-	    "[--wait[=SECONDS]]\n"
+	    "[--nfs-timeout S]\n"
+	    "                    [--wait[=SECONDS]]\n"
 	    "       backstay restore",
 	    "write the disks of a backup onto a host, or to files",
 	    "With nothing named, on a terminal: choose from lists.\n"
@@ -149,10 +150,14 @@ static const struct command commands[] = {
 	    "\n"
 	    "To files: writes FOLDER/VM-VOLUME.qcow2 for each volume; runs\n"
 	    "backstay-agent, which lies beside this program or in PATH.\n"
+	    "FOLDER may be nfs://HOST/EXPORT/PATH[?nfsport=N&mountport=N&uid=N\n"
+	    "&gid=N]: on an NFS export, without a mount.\n"
 	    "\n"
 	    "  --format F      qcow2 (default) or raw\n"
 	    "  --volume NAME   only this one; again for more\n"
 	    "  --force         overwrite what is there\n"
+	    "  --nfs-timeout S  wait so long for an NFS server that is gone\n"
+	    "                  (100)\n"
 	    "  --wait[=S]      while it is being deleted; else for ever\n",
 	    cmd_restore },
 	{ "export",
