@@ -55,7 +55,7 @@ DEBS += qemu-system-common fuse3 xfsprogs
 DEBS += qemu-system-x86 libvirt-daemon libvirt-clients libnbd-bin \
 	busybox-static cpio debootstrap ovmf swtpm swtpm-tools genisoimage
 # An NFS server.
-DEBS += nfs-ganesha nfs-ganesha-vfs rpcbind
+DEBS += nfs-ganesha nfs-ganesha-vfs rpcbind libnfs-utils iproute2
 # Archives, and others' tools that open them.
 DEBS += libarchive-dev libarchive-tools unzip libxml2-utils
 # Sanitizers by clang, fuzzing, lint.
@@ -221,7 +221,7 @@ bench: deps
 	$(Q)tests/bench/speed.sh $(B)
 
 # One question each; what they can be told is said in tests/bench/NAME.sh.
-BENCHES := bench-index bench-reads bench-net bench-many bench-ram bench-live
+BENCHES := bench-index bench-reads bench-net bench-many bench-ram bench-live bench-nfs
 .PHONY: $(BENCHES)
 $(BENCHES): bench-%: deps
 	$(SELF) all $(addprefix $(B)/bench/,index_scale link places)
@@ -353,6 +353,7 @@ help:
 	@echo "make bench-many several VMs at once against one after the other"
 	@echo "make bench-ram  pauses and bytes of guests saved with their memory, beside virsh save (root)"
 	@echo "make bench-live an incremental backup of a guest that runs: time, bytes read, its writes meanwhile (root)"
+	@echo "make bench-nfs  packs on an NFS export: beside libnfs' nfs-cp, and over a long wire (root)"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make deps       install what is missing of the Debian packages that all this needs"
 	@echo "make install    into DESTDIR= and PREFIX=$(PREFIX): programs, man pages, systemd units, completion"

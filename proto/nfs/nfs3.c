@@ -185,7 +185,7 @@ nfs3_open(const struct nfs3_url *u, const struct nfs3_options *o,
 	int rc = 0;
 
 	n->url = *u;
-	n->read_max = n->write_max = NFS3_IO_MAX;
+	n->read_max = n->write_max = NFS3_IO_SIZE;
 	nfs3_patience(n, o->patience_ms);
 	n->bounded = o->bounded;
 	pthread_mutex_init(&n->mu, NULL);

@@ -25,6 +25,7 @@ enum {
 	NFS3_FH_MAX = 64,
 	NFS3_NAME_MAX = 255,
 	NFS3_PATH_MAX = 1024,
+	NFS3_IO_SIZE = 256 << 10,
 	NFS3_IO_MAX =
 	    1 << 20, /* bytes of a read or write; libnfs has no more */
 	NFS3_PATIENCE_MS = 300000

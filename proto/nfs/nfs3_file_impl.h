@@ -37,6 +37,7 @@ struct nfs3_file {
 	struct pieces pieces; /* guarded by mu, as is all below; by age */
 	uint64_t next_seq;
 	uint64_t size;
+	uint64_t end;     /* no piece ends beyond */
 	uint64_t written; /* bytes that wait for a COMMIT */
 	unsigned flying;
 	bool committing;

@@ -265,6 +265,18 @@ give_room(struct nfs3 *n, uint64_t rooms)
 	pthread_mutex_unlock(&n->mu);
 }
 
+/*
+ * Pieces end where a multiple of their length lies, wherever they begin: what
+ * the server keeps in blocks or pages it then is given whole.
+ */
+static uint32_t
+piece_room(const struct piece *p)
+{
+	uint32_t max = p->f->n->write_max;
+
+	return max - (uint32_t)(p->off % max) - p->len;
+}
+
 /* The piece that more may be added to at ${off}, or NULL.  Locked. */
 static struct piece *
 filling(struct nfs3_file *f, uint64_t off)
@@ -273,7 +285,7 @@ filling(struct nfs3_file *f, uint64_t off)
 
 	if (p == NULL || p->state != PIECE_FILLING)
 		return NULL;
-	if (p->off + p->len == off && p->len < f->n->write_max)
+	if (p->off + p->len == off)
 		return p;
 	piece_send(p);
 	return NULL;
@@ -301,6 +313,8 @@ wait_for_others(struct nfs3_file *f, uint64_t off, uint64_t len)
 {
 	struct piece *p;
 
+	if (off >= f->end)
+		return; /* as a rule */
 again:
 	TAILQ_FOREACH(p, &f->pieces, link)
 	{
@@ -352,16 +366,19 @@ nfs3_file_write(
 				p = piece_new(f, off);
 				rooms--;
 			}
-			take = max - p->len < left ? max - p->len : left;
+			take = piece_room(p);
+			take = take < left ? take : left;
 			memcpy(p->data + p->len, at, take);
 			p->len += (uint32_t)take;
 			at += take;
 			off += take;
 			left -= take;
-			if (p->len == max)
+			if (piece_room(p) == 0)
 				piece_send(p);
 		}
 	}
+	if (off > f->end)
+		f->end = off;
 	if (rc == 0 && off > f->size)
 		f->size = off;
 	pthread_mutex_unlock(&f->mu);
@@ -451,7 +468,7 @@ nfs3_file_cut(struct nfs3_file *f, uint64_t size)
 			f->written += p->len;
 		}
 	}
-	f->size = size;
+	f->size = f->end = size;
 	pthread_mutex_unlock(&f->mu);
 	rc = nfs3_truncate(f->n, &f->fh, size);
 	return rc;
@@ -465,7 +482,7 @@ nfs3_file_new(
 
 	f->n = n;
 	f->fh = *fh;
-	f->size = size;
+	f->size = f->end = size;
 	f->patient = patient;
 	f->foreign = true;
 	TAILQ_INIT(&f->pieces);
