@@ -17,7 +17,8 @@ enum { READ_BLOCK = 256 << 10 };
 struct arcin {
 	struct archive *ar;
 	char *what;
-	bool standing;
+	bool began;    /* it had a member */
+	bool standing; /* at one */
 	struct arcin_member member;
 	/* What libarchive gave last, and how far it was used. */
 	const uint8_t *block;
@@ -163,8 +164,12 @@ arcin_next(struct arcin *a, struct err *e)
 		rc = archive_read_next_header(a->ar, &entry);
 		if (rc == ARCHIVE_EOF)
 			return ERR_NOENT;
+		if (rc != ARCHIVE_OK && !a->began &&
+		    archive_errno(a->ar) == EILSEQ)
+			return ERR_UNSUP;
 		if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
 			return broken(a, e);
+		a->began = true;
 	} while (archive_entry_filetype(entry) == AE_IFDIR);
 	return take_entry(a, entry, e);
 }
@@ -265,18 +270,28 @@ int
 arcin_map(
     struct arcin *a, uint64_t off, uint64_t *len, bool *hole, struct err *e)
 {
-	int rc = reach(a, off, e);
+	int rc = reach(a, a->at, e);
+	uint64_t end = a->block_off + a->block_len;
 
 	if (rc != 0)
 		return rc;
-	*hole = a->ended || off < a->block_off;
-	if (!*hole)
-		*len = a->block_off + a->block_len - off;
-	else if (!a->ended)
+	if (a->ended) {
+		*hole = true;
+		*len = off < a->member.size ? a->member.size - off : 0;
+	} else if (off < a->block_off) {
+		*hole = true;
 		*len = a->block_off - off;
-	else if (off < a->member.size)
-		*len = a->member.size - off;
-	else
+	} else {
+		/* What comes behind it is not known yet. */
+		*hole = false;
+		if (off < end)
+			*len = end - off;
+		else if (a->member.has_size)
+			*len = off < a->member.size ? a->member.size - off : 0;
+		else
+			*len = READ_BLOCK;
+	}
+	if (*len == 0)
 		return arcin_fail(a, ERR_INVAL, e, "it ends too early");
 	return 0;
 }

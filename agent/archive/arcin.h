@@ -34,8 +34,8 @@ void arcin_close(struct arcin *a);
 /**
  * arcin_next(a, e): go to the next regular file; what is left of the one
  * before is read and counted.  Folders are passed over.  ERR_NOENT: that was
- * the last.  ERR_INVAL: damaged, cut off, a name or a kind of member that is
- * not taken; ERR_LIMIT; ERR_SYS.
+ * the last.  ERR_UNSUP, without a text: it is no archive.  ERR_INVAL: damaged,
+ * cut off, a name or a kind of member that is not taken; ERR_LIMIT; ERR_SYS.
  * arcin_member(a): where it stands; NULL: nowhere yet.
  */
 int arcin_next(struct arcin *a, struct err *e);
@@ -50,8 +50,9 @@ int arcin_read(
     struct arcin *a, void *data, size_t len, uint64_t off, struct err *e);
 
 /** arcin_map(a, off, &len, &hole, e): from ${off} on, which is as in
- * arcin_read, ${len} > 0 bytes are in no block of the archive, or may be data.
- * Never past the end of a member that has a size. */
+ * arcin_read, ${len} > 0 bytes are known to be in no block of the archive, or
+ * may be data.  Reads no further than what was used up.  ERR_INVAL: the member
+ * has no byte there. */
 int arcin_map(
     struct arcin *a, uint64_t off, uint64_t *len, bool *hole, struct err *e);
 

@@ -75,6 +75,8 @@ take_inputs(
 		v->kind = in[i].kind;
 		v->source = in[i].source;
 		v->path = in[i].path;
+		v->identity = in[i].identity;
+		v->base_root = in[i].base_root;
 		if (v->source->size > VOLUME_SIZE_MAX) {
 			err_set(e, ERR_LIMIT, "the disk is too large");
 			return err_prefix(e, "disk %s", v->name);
@@ -218,6 +220,8 @@ backup_send(struct backup *b, const struct backup_input *in, unsigned n,
 		if ((rc = source_still(in[i].source, e)) != 0)
 			err_prefix(e, "disk %s", in[i].name);
 out:
+	if (rc == 0 && b->options->last != NULL)
+		rc = b->options->last(b->options->last_arg, e);
 	for (unsigned i = 0; i < n; i++)
 		source_close(in[i].source);
 	if (rc == 0)

@@ -26,6 +26,18 @@ struct backup_options {
 	double verify_clean; /* per cent, 0 to 100 */
 	uint64_t time;       /* its own, seconds since 1970, of what is
 				imported; 0: that of the commit */
+	/* Of what is imported, too: */
+	uint64_t agent_time; /* a note; 0: now */
+	/* It builds on the VM's backup of that time, whose roots the inputs
+	 * name, and what sources know to be clean is as there; 0: on the
+	 * newest, as usual. */
+	uint64_t base;
+	/* Sources are read once, forward, one volume after another: one lane,
+	 * and nothing is looked at before all in front of it was read. */
+	bool forward;
+	/* Before the commit, when all was read: not 0 ends it; or NULL. */
+	int (*last)(void *arg, struct err *e);
+	void *last_arg;
 };
 
 struct backup_input {
@@ -34,6 +46,10 @@ struct backup_input {
 			     "definition" */
 	struct source *source;
 	const char *path; /* of the disk on this host, or NULL */
+	/* Not NULL: ${path} is not of this host; this was found there, or is
+	 * "". */
+	const char *identity;
+	const struct id *base_root; /* in what it builds on; or NULL */
 };
 
 struct backup_result {

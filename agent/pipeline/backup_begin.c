@@ -22,6 +22,15 @@ take_checkpoint(const json_t *parent, char *out, struct err *e)
 	return rc;
 }
 
+static void
+ask_base(json_t *ask, const struct backup_options *o)
+{
+	char text[TIME_TEXT_LEN + 1];
+
+	if (o->base != 0)
+		json_set_str(ask, "base", time_print(o->base, text));
+}
+
 int
 backup_prepare(struct backup *b, struct err *e)
 {
@@ -31,6 +40,7 @@ backup_prepare(struct backup *b, struct err *e)
 
 	json_set_str(ask, "vm", o->vm);
 	json_set_bool(ask, "full", o->full);
+	ask_base(ask, o);
 	remote_ask_task(ask);
 	remote_ask_wait(ask, o->job.wait_ms);
 	rc = remote_call(&b->job.control, ask,
@@ -58,8 +68,14 @@ tell_origin(json_t *j, const struct backup_volume *v, size_t *room)
 	struct origin o;
 	size_t n;
 
-	if (v->path == NULL || !origin_find(v->path, &o))
+	if (v->path == NULL)
 		return;
+	if (v->identity != NULL) {
+		snprintf(o.path, sizeof(o.path), "%s", v->path);
+		snprintf(o.identity, sizeof(o.identity), "%s", v->identity);
+	} else if (!origin_find(v->path, &o)) {
+		return;
+	}
 	n = strlen(o.path) + strlen(o.identity) + 2;
 	if (n > *room)
 		return;
@@ -92,7 +108,11 @@ begin_ask(
 	}
 	json_set_str(ask, "vm", o->vm);
 	json_object_set_new(ask, "volumes", volumes);
-	json_set_str(ask, "agent_time", time_print((uint64_t)time(NULL), text));
+	json_set_str(ask, "agent_time",
+	    time_print(
+		o->agent_time != 0 ? o->agent_time : (uint64_t)time(NULL),
+		text));
+	ask_base(ask, o);
 	json_set_str(ask, "consistency", consistency);
 	if (o->time != 0)
 		json_set_str(ask, "time", time_print(o->time, text));
@@ -149,6 +169,13 @@ read_volume(
 	if (rc != 0)
 		return rc;
 	v->has_parent = true;
+	if (v->base_root != NULL &&
+	    (v->parent_size != v->source->size ||
+		!id_equal(v->base_root, &v->parent_root)))
+		return err_set(e, ERR_NOENT,
+		    "disk %s: what it builds on is another there, or its ids "
+		    "are of another kind: import the whole of it",
+		    v->name);
 	if (id_is_hole(&v->parent_root))
 		return 0;
 	n = chunk_nslices(v->parent_size, b->chunk_size);
@@ -191,12 +218,17 @@ read_parent(struct backup *b, const json_t *answer, const char *since_used,
 	if (rc != 0)
 		return rc;
 	b->has_parent = true;
-	trusted = since_used != NULL && since_used[0] != 0 &&
-	    strcmp(since_used, checkpoint) == 0;
+	trusted = b->options->base != 0 ||
+	    (since_used != NULL && since_used[0] != 0 &&
+		strcmp(since_used, checkpoint) == 0);
 	for (unsigned i = 0; rc == 0 && i < b->nvolumes; i++) {
 		struct backup_volume *v = &b->volume[i];
 		json_t *j = json_array_get(volumes, i);
 
+		if (json_is_null(j) && v->base_root != NULL)
+			return err_set(e, ERR_NOENT,
+			    "disk %s: what it builds on has no such disk",
+			    v->name);
 		if (json_is_null(j)) {
 			if (trusted && v->source->ops->clean != NULL)
 				say_whole(b, v, true);
@@ -228,6 +260,14 @@ backup_begin(struct backup *b, const char *consistency, const char *checkpoint,
 		return rc;
 	b->began = true;
 	rc = job_begun(&b->job, answer, e);
+	if (rc == 0) {
+		/* Without it there would be nothing to read. */
+		if (b->options->base != 0 &&
+		    json_object_get(answer, "parent") == NULL)
+			rc = err_set(e, ERR_NOENT,
+			    "what it builds on is damaged, or none of this "
+			    "repository's");
+	}
 	if (rc == 0) {
 		rc = read_parent(b, answer, since_used, e);
 		if (rc != 0)

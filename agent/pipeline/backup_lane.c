@@ -518,7 +518,7 @@ backup_lane(struct job_lane *l, void *arg, struct err *e)
 	s->ahead_max = AHEAD_BYTES / NODE_FANOUT / b->chunk_size;
 	if (s->ahead_max > AHEAD_MAX)
 		s->ahead_max = AHEAD_MAX;
-	if (s->ahead_max == 0)
+	if (s->ahead_max == 0 || b->options->forward)
 		s->ahead_max = 1;
 	for (unsigned i = 0; i < 2; i++)
 		s->window[i].data = aligned_new(BACKUP_WINDOW);

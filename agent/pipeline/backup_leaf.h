@@ -27,7 +27,9 @@ struct backup_volume {
 	const char *name;
 	const char *kind;
 	struct source *source;
-	const char *path; /* or NULL; until it began */
+	const char *path; /* or NULL; until it began, as are the next */
+	const char *identity;
+	const struct id *base_root;
 	uint64_t nslices;
 	struct tree *tree;
 	bool has_parent;

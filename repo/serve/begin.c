@@ -223,13 +223,15 @@ check_may(const struct auth_key *key, const char *vm, struct err *e)
  * the job lets go.
  */
 static void
-find_parent(struct session *s, struct job *j)
+find_parent(struct session *s, struct job *j, const struct backup_ref *base)
 {
 	struct catalog *c = s->srv->catalog;
 	struct manifest *p = &j->parent;
 
-	if (catalog_newest(c, j->manifest.vm, p) != 0 ||
-	    p->domain != j->manifest.domain ||
+	int rc = base != NULL ? catalog_find(c, base, p, NULL)
+			      : catalog_newest(c, j->manifest.vm, p);
+
+	if (rc != 0 || p->domain != j->manifest.domain ||
 	    p->chunk_size != j->manifest.chunk_size ||
 	    catalog_hold(c, p->vm, p->id) != 0)
 		return;
@@ -302,7 +304,8 @@ offer_parent(struct session *s, struct job *j, json_t *a)
 
 /* What a running job owns; on failure the caller drops the job. */
 static int
-equip(struct session *s, struct job *j, bool full, int wait_ms, struct err *e)
+equip(struct session *s, struct job *j, bool full,
+    const struct backup_ref *base, int wait_ms, struct err *e)
 {
 	struct serve *srv = s->srv;
 	struct lock_request l = { .vm = j->face.vm,
@@ -330,7 +333,30 @@ equip(struct session *s, struct job *j, bool full, int wait_ms, struct err *e)
 		return rc;
 	/* Only now: what the catalog shows from here on the session may use. */
 	if (!full)
-		find_parent(s, j);
+		find_parent(s, j, base);
+	if (base != NULL && !j->has_parent)
+		return err_set(e, ERR_NOENT,
+		    "%s has no backup of the time that it builds on, or one "
+		    "with other ids",
+		    j->face.vm);
+	return 0;
+}
+
+/* What it is to build on, by its time: true if that is said. */
+static int
+take_base(const json_t *q, const char *vm, bool *said, struct backup_ref *base,
+    struct err *e)
+{
+	const char *when = NULL;
+	int rc = json_opt_str(q, "base", &when, e);
+
+	*said = rc == 0 && when != NULL;
+	if (!*said)
+		return rc;
+	*base = (struct backup_ref){ .by_time = true };
+	memcpy(base->vm, vm, strlen(vm) + 1);
+	if (time_parse(when, &base->time) != 0)
+		return err_set(e, ERR_PROTO, "\"base\" is not a time");
 	return 0;
 }
 
@@ -338,7 +364,8 @@ equip(struct session *s, struct job *j, bool full, int wait_ms, struct err *e)
 static int
 prepare(struct session *s, const json_t *q, struct job **out, struct err *e)
 {
-	bool full = false;
+	bool full = false, on_base = false;
+	struct backup_ref base;
 	const char *vm;
 	struct job *j;
 	int rc, wait_ms;
@@ -350,6 +377,8 @@ prepare(struct session *s, const json_t *q, struct job **out, struct err *e)
 		rc = json_opt_bool(q, "full", &full, e);
 	if (rc == 0)
 		rc = check_may(s->key, vm, e);
+	if (rc == 0)
+		rc = take_base(q, vm, &on_base, &base, e);
 	if (rc != 0)
 		return rc;
 	rc = agents_task(s, q, JOB_BACKUP, vm, NULL, vm, &j, e);
@@ -359,7 +388,7 @@ prepare(struct session *s, const json_t *q, struct job **out, struct err *e)
 	memcpy(j->manifest.host, s->key->name, strlen(s->key->name) + 1);
 	j->manifest.chunk_size = store_format(s->srv->store)->chunk_size;
 	j->lanes_max = s->key->lanes;
-	rc = equip(s, j, full, wait_ms, e);
+	rc = equip(s, j, full, on_base ? &base : NULL, wait_ms, e);
 	if (rc != 0) {
 		job_drop(j);
 		return rc;
