@@ -217,7 +217,7 @@ bench: deps
 	$(Q)tests/bench/speed.sh $(B)
 
 # One question each; what they can be told is said in tests/bench/NAME.sh.
-BENCHES := bench-index bench-reads bench-net bench-many bench-ram bench-live
+BENCHES := bench-index bench-reads bench-net bench-many bench-ram bench-live bench-rate
 .PHONY: $(BENCHES)
 $(BENCHES): bench-%: deps
 	$(SELF) all $(addprefix $(B)/bench/,index_scale link places)
@@ -348,6 +348,7 @@ help:
 	@echo "make bench-net  what a long wire carries of backups and restores (root)"
 	@echo "make bench-many several VMs at once against one after the other"
 	@echo "make bench-ram  pauses and bytes of guests saved with their memory, beside virsh save (root)"
+	@echo "make bench-rate how exactly rates hold while they change, and how alike jobs share them"
 	@echo "make bench-live an incremental backup of a guest that runs: time, bytes read, its writes meanwhile (root)"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make deps       install what is missing of the Debian packages that all this needs"
