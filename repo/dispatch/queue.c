@@ -527,8 +527,7 @@ end_overdue(struct queue *q, uint64_t now)
 		if (e->until_ms == 0 || now < e->until_ms)
 			continue;
 		queue_reason(q, e, why, sizeof(why));
-		snprintf(
-		    text, sizeof(text), QUEUE_LATE ": %s", why);
+		snprintf(text, sizeof(text), QUEUE_LATE ": %s", why);
 		entry_end(q, e, JOB_FAILED, text);
 	}
 }
