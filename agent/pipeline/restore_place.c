@@ -164,8 +164,8 @@ places_check(const struct restore_options *o, const struct manifest *m,
 {
 	int fd = s->target != NULL ? s->target->old_fd : s->fd;
 	char identity[MANIFEST_IDENTITY_MAX + 1], why[120];
-	const char *format, *was = manifest_identity(m, p->volume);
-	uint64_t size;
+	const char *format = "", *was = manifest_identity(m, p->volume);
+	uint64_t size = 0;
 	int rc;
 
 	p->was_there = fd != -1;

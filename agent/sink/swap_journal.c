@@ -109,8 +109,8 @@ swap_forget(const struct swap *w, unsigned i)
 static int
 disk_from_json(struct swap *w, json_t *j, struct err *e)
 {
-	const char *dir, *name;
-	uint64_t new_ino, old_ino;
+	const char *dir = "", *name = "";
+	uint64_t new_ino = 0, old_ino = 0;
 	int rc;
 
 	rc = json_get_str(j, "dir", &dir, e);
@@ -195,6 +195,6 @@ swap_read(int dirfd, const char *journal, const char *path, struct swap **out,
 	}
 	swap_free(w);
 	if (rc == ERR_PROTO || rc == ERR_LIMIT)
-		e->code = rc = ERR_CORRUPT;
+		e->code = ERR_CORRUPT;
 	return err_prefix(e, "%s: its %s", path, journal);
 }

@@ -157,8 +157,10 @@ pick_target(struct picking *p)
 
 	pick_add(&lines, "files in a folder of this machine");
 	json_array_foreach(p->agents, i, g)
-	    pick_add(&lines, "onto %-20s %s (%s)", answer_str(g, "agent"),
-		answer_str(g, "host"), state_there(p, g));
+	{
+		pick_add(&lines, "onto %-20s %s (%s)", answer_str(g, "agent"),
+		    answer_str(g, "host"), state_there(p, g));
+	}
 	r = p->ui->choose("where to?", &lines);
 	pick_clear(&lines);
 	if (r < 0)
