@@ -102,21 +102,23 @@ look(struct pulse *p, struct pulse_look *l)
 }
 
 /*
- * The locks of jobs and catalog are held over nothing that waits: where one of
- * them is not to be had this thread stands still like all others, and the
- * watchdog goes hungry.
+ * The locks of jobs, queue and catalog are held over nothing that waits: where
+ * one of them is not to be had this thread stands still like all others, and
+ * the watchdog goes hungry.
  */
 void
 pulse_text(struct serve *srv, char text[PULSE_TEXT_MAX])
 {
+	unsigned n = jobs_running(srv->jobs), waiting, running, agents;
 	struct catalog_totals t;
-	unsigned n = jobs_running(srv->jobs);
 
 	catalog_totals(srv->catalog, &t);
+	queue_counts(srv->queue, &waiting, &running, &agents);
 	snprintf(text, PULSE_TEXT_MAX,
-	    "%u job%s run%s; %llu backups of %llu VMs", n, n == 1 ? "" : "s",
-	    n == 1 ? "s" : "", (unsigned long long)t.nbackups,
-	    (unsigned long long)t.nvms);
+	    "%u job%s run%s, %u wait%s; %u agent%s; %llu backups of %llu VMs",
+	    n, n == 1 ? "" : "s", n == 1 ? "s" : "", waiting,
+	    waiting == 1 ? "s" : "", agents, agents == 1 ? "" : "s",
+	    (unsigned long long)t.nbackups, (unsigned long long)t.nvms);
 }
 
 /* Once when it begins and once when it is over, and in the manager's line. */

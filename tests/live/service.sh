@@ -77,7 +77,8 @@ start=$(sed -n "s/^  systemctl enable --now '\(.*\)'$/\1/p" "$dir/init.out")
 machine systemctl enable --now "$start" >"$dir/enable.log" 2>&1 ||
 	fail "$(cat "$dir/enable.log"; journal "$unit")"
 active "$unit" || fail "not active: $(journal "$unit")"
-[ "$(prop "$unit" StatusText)" = "0 jobs run; 0 backups of 0 VMs" ] ||
+[ "$(prop "$unit" StatusText)" = \
+	"0 jobs run, 0 wait; 0 agents; 0 backups of 0 VMs" ] ||
 	fail "status: $(prop "$unit" StatusText)"
 pid=$(prop "$unit" MainPID)
 machine cat "/proc/$pid/status" >"$dir/status"
@@ -107,7 +108,7 @@ wait_for 60 has_backup || fail "no backup: $(journal backstay-agent)"
 on_nas restore web1@latest --to /srv/out --format raw >/dev/null || fail "restore"
 machine cmp /srv/out/web1-vda.raw /var/tmp/web1.raw || fail "not the same"
 said() { prop "$1" StatusText | grep -q "$2"; }
-wait_for 20 said "$unit" '0 jobs run; 1 backups of 1 VMs' ||
+wait_for 20 said "$unit" '0 jobs run, 0 wait; [01] agents*; 1 backups of 1 VMs' ||
 	fail "status: $(prop "$unit" StatusText)"
 wait_for 20 said backstay-agent.service connected ||
 	fail "status: $(prop backstay-agent.service StatusText)"
