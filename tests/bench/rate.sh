@@ -77,13 +77,14 @@ agent_start two "$dir/two" backup web2 --disk "vda=$dir/b" \
 jobs+=("$agent_pid")
 wait_for 60 moves 2 || fail "no two backups move"
 measure backups all all
-# The rest of it is the other job's.
-console set bwlimit $((most + 10))M >"$dir/out" || fail set
+console set bwlimit 5M --key two >"$dir/out" || fail set
+console set bwlimit $((2 * most + 10))M >"$dir/out" || fail set
 console set bwlimit "${rates[0]}M" --key one >"$dir/out" || fail set
 measure key web1 "key one"
 end_agents "${jobs[@]}"
 
 console set bwlimit 0 --key one >"$dir/out" || fail set
+console set bwlimit 0 --key two >"$dir/out" || fail set
 console set bwlimit 0 >"$dir/out" || fail set
 backup one web3 --disk "vda=$dir/a" --compression 0
 rm "$dir/a" "$dir/b"
