@@ -94,9 +94,8 @@ look(struct pulse *p, struct pulse_look *l)
 	else
 		l->ledger_ms = now_ms() - p->asked;
 	l->listener_ms = listener_quiet_ms(p->listener);
-	if (l->ledger_ms < PULSE_SLOW_MS && l->listener_ms < PULSE_SLOW_MS)
-		p->at_disk = now_ms();
-	else if (pulse_at_disk())
+	if ((l->ledger_ms < PULSE_SLOW_MS && l->listener_ms < PULSE_SLOW_MS) ||
+	    pulse_at_disk())
 		p->at_disk = now_ms();
 	l->disk_ms = now_ms() - p->at_disk;
 }
