@@ -205,7 +205,8 @@ static const struct command commands[] = {
 	    "show when VMs are backed up, and how that went",
 	    "VM is a name or a pattern.\n"
 	    "\n"
-	    "  --check TIMES   the next five of such times as the settings have "
+	    "  --check TIMES   the next five of such times as the settings "
+	    "have "
 	    "them,\n"
 	    "                  such as 'Mon..Fri 02:30; Sat *-*~7/1 "
 	    "03:00'\n",
@@ -228,7 +229,8 @@ static const struct command commands[] = {
 	    cmd_hold },
 	{ "set", "[bwlimit RATE|settings] [--key NAME | --job N] [--json]",
 	    "change a rate while the daemon runs, or show all of them",
-	    "  RATE           bytes a second, such as 50M; 0: no limit; also by "
+	    "  RATE           bytes a second, such as 50M; 0: no limit; also "
+	    "by "
 	    "the\n"
 	    "                 hour: \"200M, Mon-Fri 08:00-18:00 50M\"\n"
 	    "  settings       what the settings say counts again\n"
