@@ -979,7 +979,7 @@ static void
 each_job_ends_once_whatever_agents_and_people_do_at_once(void **state)
 {
 	unsigned seed = (unsigned)now_ms(), seeds[ADDERS];
-	struct worker w[AGENTS];
+	struct worker w[AGENTS] = { { .seed = 0 } };
 	pthread_t worker[AGENTS], adder[ADDERS];
 	uint64_t until = now_ms() + 120000;
 	int n = 0;
