@@ -74,7 +74,7 @@ grows() { [ "$(stored)" -gt $((was + (1 << 20))) ]; }
 wait_for 20 grows || fail "the backup does not begin"
 at=$(lines)
 fsfreeze -f "$dir/mnt" || fail "fsfreeze"
-trap 'fsfreeze -u "$dir/mnt" 2>/dev/null; lib_cleanup' EXIT
+trap 'status=$?; fsfreeze -u "$dir/mnt" 2>/dev/null; (exit $status); lib_cleanup' EXIT
 wait_for 40 said_since "$at" 'STATUS=waits for the repository' ||
 	fail "not told that the disk is slow: $(tail -n 5 "$told")"
 alive "$agent_pid" || fail "the backup did not wait: $(cat "$dir/out.err")"
