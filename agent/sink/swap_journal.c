@@ -96,16 +96,6 @@ swap_note(const struct swap *w, unsigned i, struct err *e)
 		  rc == ERR_NOSPC ? "no space is left" : "the log says why");
 }
 
-int
-swap_forget(const struct swap *w, unsigned i)
-{
-	const struct swap_disk *d = &w->disk[i];
-
-	if (unlinkat(d->dirfd, d->journal, 0) == -1 && errno != ENOENT)
-		return -1;
-	return fsync(d->dirfd);
-}
-
 static int
 disk_from_json(struct swap *w, json_t *j, struct err *e)
 {
@@ -160,6 +150,35 @@ from_json(struct swap *w, const json_t *j, struct err *e)
 	for (size_t i = 0; rc == 0 && i < json_array_size(disks); i++)
 		rc = disk_from_json(w, json_array_get(disks, i), e);
 	return rc;
+}
+
+/* Another swap's journal may have its place by now: that one needs it. */
+static bool
+is_ours(const struct swap *w, const struct swap_disk *d)
+{
+	uint8_t id[SWAP_ID_LEN];
+	struct buf text = { 0 };
+	json_t *j = NULL;
+	bool is = false;
+
+	if (file_read(d->dirfd, d->journal, JOURNAL_MAX, &text) == 0 &&
+	    json_parse(text.data, text.len, &j, NULL) == 0)
+		is = json_get_hex(j, "id", id, sizeof(id), NULL) == 0 &&
+		    memcmp(id, w->id, sizeof(id)) == 0;
+	json_decref(j);
+	buf_fini(&text);
+	return is;
+}
+
+int
+swap_forget(const struct swap *w, unsigned i)
+{
+	const struct swap_disk *d = &w->disk[i];
+
+	if (is_ours(w, d) && unlinkat(d->dirfd, d->journal, 0) == -1 &&
+	    errno != ENOENT)
+		return -1;
+	return fsync(d->dirfd);
 }
 
 int
