@@ -4,9 +4,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/sink/swap.h"
+#include "proto/base/cond.h"
+#include "proto/base/io.h"
 #include "proto/base/log.h"
 
 enum { STOP_S = 3 };
@@ -133,12 +134,10 @@ look(struct lookout *l, const struct conf *c)
 static void
 rest(struct lookout *l, unsigned seconds)
 {
-	struct timespec until;
+	uint64_t until = now_ms() + (uint64_t)seconds * 1000;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += seconds;
-	while (!l->stop && !l->again &&
-	    pthread_cond_timedwait(&l->cond, &l->mu, &until) == 0)
+	while (
+	    !l->stop && !l->again && cond_wait_until(&l->cond, &l->mu, until))
 		;
 	l->again = false;
 }
@@ -172,14 +171,10 @@ struct lookout *
 lookout_new(struct conf_now *now)
 {
 	struct lookout *l = xcalloc(1, sizeof(*l));
-	pthread_condattr_t a;
 
 	l->now = now;
 	pthread_mutex_init(&l->mu, NULL);
-	pthread_condattr_init(&a);
-	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-	pthread_cond_init(&l->cond, &a);
-	pthread_condattr_destroy(&a);
+	cond_init(&l->cond);
 	if (pthread_create(&l->thread, NULL, lookout_main, l) != 0) {
 		log_error("no thread can be started");
 		abort();
@@ -190,16 +185,13 @@ lookout_new(struct conf_now *now)
 bool
 lookout_free(struct lookout *l)
 {
-	struct timespec until;
+	uint64_t until = now_ms() + STOP_S * 1000;
 	bool ended;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += STOP_S;
 	pthread_mutex_lock(&l->mu);
 	l->stop = true;
 	pthread_cond_broadcast(&l->cond);
-	while (
-	    !l->ended && pthread_cond_timedwait(&l->cond, &l->mu, &until) == 0)
+	while (!l->ended && cond_wait_until(&l->cond, &l->mu, until))
 		;
 	ended = l->ended;
 	pthread_mutex_unlock(&l->mu);
@@ -227,19 +219,12 @@ lookout_again(struct lookout *l)
 bool
 lookout_wait(struct lookout *l, unsigned ms)
 {
-	struct timespec until;
+	uint64_t until = now_ms() + ms;
 	bool there;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_nsec -= 1000000000;
-		until.tv_sec++;
-	}
 	pthread_mutex_lock(&l->mu);
 	while (!l->stop && l->version == 0 &&
-	    pthread_cond_timedwait(&l->cond, &l->mu, &until) == 0)
+	    cond_wait_until(&l->cond, &l->mu, until))
 		;
 	there = l->version != 0;
 	pthread_mutex_unlock(&l->mu);

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/lane_ssh.h"
@@ -37,17 +37,12 @@ struct conn {
 void
 conns_init(struct conns *c, struct serve *srv, const char *host_key, int fd)
 {
-	pthread_condattr_t attr;
-
 	memset(c, 0, sizeof(*c));
 	c->srv = srv;
 	c->host_key = host_key;
 	c->wake = fd;
 	pthread_mutex_init(&c->mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->gone, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&c->gone);
 }
 
 void
@@ -435,11 +430,8 @@ conns_cut_all(struct conns *c)
 bool
 conns_wait(struct conns *c, uint64_t until_ms)
 {
-	struct timespec t = { .tv_sec = (time_t)(until_ms / 1000),
-		.tv_nsec = (long)(until_ms % 1000) * 1000000 };
 	struct conn *k;
-	bool none;
-	int rc = 0;
+	bool none, late = false;
 
 	pthread_mutex_lock(&c->mu);
 	for (;;) {
@@ -451,9 +443,9 @@ conns_wait(struct conns *c, uint64_t until_ms)
 			continue;
 		}
 		none = c->first == NULL;
-		if (none || rc != 0)
+		if (none || late)
 			break;
-		rc = pthread_cond_timedwait(&c->gone, &c->mu, &t);
+		late = !cond_wait_until(&c->gone, &c->mu, until_ms);
 	}
 	pthread_mutex_unlock(&c->mu);
 	return none;

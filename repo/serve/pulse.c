@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/base/notify.h"
@@ -179,13 +179,11 @@ static bool
 rest(struct pulse *p)
 {
 	uint64_t until = now_ms() + p->every_ms;
-	struct timespec at = { .tv_sec = (time_t)(until / 1000),
-		.tv_nsec = (long)(until % 1000) * 1000000 };
 	bool go;
 
 	pthread_mutex_lock(&p->mu);
 	while (!p->stopping && now_ms() < until)
-		pthread_cond_timedwait(&p->changed, &p->mu, &at);
+		cond_wait_until(&p->changed, &p->mu, until);
 	go = !p->stopping;
 	pthread_mutex_unlock(&p->mu);
 	return go;
@@ -214,7 +212,6 @@ int
 pulse_start(struct serve *srv, struct listener *l, struct pulse **out)
 {
 	unsigned ms = notify_watchdog_ms();
-	pthread_condattr_t attr;
 	struct pulse *p;
 
 	*out = NULL;
@@ -227,10 +224,7 @@ pulse_start(struct serve *srv, struct listener *l, struct pulse **out)
 	p->every_ms = ms != 0 && ms < EVERY_MS ? ms : EVERY_MS;
 	p->at_disk = p->asked = now_ms();
 	pthread_mutex_init(&p->mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&p->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&p->changed);
 	errno = pthread_create(&p->thread, NULL, pulse_main, p);
 	if (errno != 0) {
 		pulse_free(p);
