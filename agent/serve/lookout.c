@@ -71,9 +71,10 @@ print_list(const struct inventory *v, struct buf *out)
 }
 
 /* A restore that a power cut met while it swapped disks: before anybody starts
- * with one of them, if we are in time.  Who is in use is left alone. */
+ * with one of them, if we are in time.  Who is in use is left alone.  Once for
+ * each disk, when it is first seen: libvirt may answer later than we ask. */
 static void
-finish_swaps(const struct inventory *v)
+finish_swaps(const struct inventory *v, const struct inventory *old)
 {
 	for (unsigned i = 0; i < v->nvms; i++)
 		for (unsigned k = 0; k < v->vm[i].ndisks; k++) {
@@ -81,7 +82,9 @@ finish_swaps(const struct inventory *v)
 			struct err e = { 0 };
 			char what[256];
 
-			if (path == NULL || !swap_pending(path))
+			if (path == NULL ||
+			    (old != NULL && inventory_has_path(old, path)) ||
+			    !swap_pending(path))
 				continue;
 			if (swap_recover(path, what, sizeof(what), &e) != 0)
 				log_error("%s: %s", path, e.text);
@@ -107,10 +110,9 @@ look(struct lookout *l, const struct conf *c)
 		lookout_put(l, old);
 		return;
 	}
+	finish_swaps(v, old);
 	if (old != NULL)
 		lookout_put(l, old);
-	else
-		finish_swaps(v);
 	print_list(v, &text);
 	changed = text.len != l->text.len ||
 	    memcmp(text.data, l->text.data, text.len) != 0;

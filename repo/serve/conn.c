@@ -143,7 +143,8 @@ publish(struct conn *k, struct lane *lane, const struct auth_key *key,
 		lane_shutdown(lane);
 	if (!k->local)
 		k->line = key_line(key);
-	if (c->nfresh >= SERVE_FRESH_MAX)
+	/* Those of hosts keep nobody from the console. */
+	if (!k->local && c->nfresh >= SERVE_FRESH_MAX)
 		rc = err_set(e, ERR_LIMIT,
 		    "%u lanes have not said yet what they are for, and there "
 		    "may not be more",
@@ -189,12 +190,19 @@ run(struct conn *k, struct lane *lane, const struct auth_key *key)
 	if (rc == 0)
 		rc = keyring_lane_begin(
 		    c->srv->keyring, key, &s.usage, &refused);
+	/* It waits a while, and is in no other key's way. */
+	if (rc != 0)
+		uncount(k);
 	session_run(&s, rc != 0 ? &refused : NULL);
-	if (rc == 0)
+	if (rc == 0 && s.use == LANE_WORKS)
 		keyring_lane_end(c->srv->keyring, s.usage, s.use);
 	/* Before the lane goes, or it could be cut when it is no more. */
 	unpublish(k);
 	lane_linger(lane, SERVE_FAREWELL_MS);
+	/* Others, of which all keys together have few, are its own until here.
+	 */
+	if (rc == 0 && s.use != LANE_WORKS)
+		keyring_lane_end(c->srv->keyring, s.usage, s.use);
 	lane_close(lane);
 	uncount(k);
 }
