@@ -271,6 +271,11 @@ run(struct scheduler *s, struct scheduled *x, uint64_t now)
 	if (rc == 0) {
 		x->job = job;
 		x->state = SCHEDULE_RUNS;
+	} else if (rc == ERR_LIMIT) {
+		/* Full: it is no try, and its turn comes. */
+		schedule_unbegun(&x->v);
+		x->until = now + WAITING_S;
+		atomic_store(&s->unsaved, true);
 	} else if (rc != ERR_CLOSED) {
 		schedule_ended(&x->v, &p, now, JOB_FAILED, e.text);
 		say_ended(x, &p, JOB_FAILED, e.text);

@@ -238,6 +238,27 @@ the_queue_has_a_limit_and_so_have_options(void **state)
 	json_decref(list);
 }
 
+static void
+what_nobody_can_take_does_not_fill_the_queue_for_others(void **state)
+{
+	const struct queue_request r = { .kind = JOB_BACKUP, .vm = "gone" };
+	const struct queue_request mine = { .kind = JOB_BACKUP, .vm = "mine" };
+	struct queue_lane *a = agent_new("kvm01", 1, "mine busy");
+	uint64_t away = job_add("away"), busy = job_add("busy"), job;
+
+	(void)state;
+	agent_must_do(a, busy);
+	for (int i = 1; i < QUEUE_MAX; i++)
+		assert_int_equal(queue_add(owner.q, &r, &job, &e), 0);
+	assert_int_equal(queue_add(owner.q, &r, &job, &e), ERR_LIMIT);
+	assert_int_equal(queue_add(owner.q, &mine, &job, &e), 0);
+	job_must_end(away, JOB_FAILED,
+	    "the queue is full, and no connected agent has the VM");
+	assert_string_equal(
+	    job_reason(job), "waits for a place on kvm01 (1 of 1)");
+	queue_lane_end(a);
+}
+
 int
 main(void)
 {
@@ -252,6 +273,8 @@ main(void)
 		QUEUE_TEST(no_more_run_than_may_over_all_hosts),
 		QUEUE_TEST(a_vm_that_somebody_backs_up_by_hand_is_waited_for),
 		QUEUE_TEST(the_queue_has_a_limit_and_so_have_options),
+		QUEUE_TEST(
+		    what_nobody_can_take_does_not_fill_the_queue_for_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
