@@ -15,6 +15,7 @@
 
 #include "proto/base/io.h"
 #include "repo/settings/settings_impl.h"
+#include "tests/unit/etc_fixture.h"
 
 /* Of a file with that text; it has no fault. */
 static struct settings *
@@ -92,29 +93,13 @@ the_sample_has_each_key_at_its_default(void **state)
 }
 
 static void
-read_manual(const char *name, struct buf *out)
-{
-	const char *at[] = { "etc", "../etc", "../../etc", "../../../etc" };
-	int rc = ERR_NOENT;
-
-	for (size_t i = 0; rc != 0 && i < sizeof(at) / sizeof(at[0]); i++) {
-		char *path = xasprintf("%s/%s", at[i], name);
-
-		rc = file_read(AT_FDCWD, path, 1 << 20, out);
-		free(path);
-	}
-	if (rc != 0)
-		fail_msg("etc/%s: run the test in the source tree", name);
-}
-
-static void
 the_manual_has_each_key_and_its_default(void **state)
 {
 	struct buf conf = { 0 }, daemon = { 0 };
 
 	(void)state;
-	read_manual("backstayd.conf.5", &conf);
-	read_manual("backstayd.8", &daemon);
+	etc_read("backstayd.conf.5", &conf);
+	etc_read("backstayd.8", &daemon);
 	for (unsigned i = 0; i < settings_nkeys; i++) {
 		const struct settings_key *k = &settings_keys[i];
 		char *item = xasprintf("\n.It Ic %s No = Ar ", k->name);
