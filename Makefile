@@ -38,17 +38,17 @@ SANFLAGS := -fsanitize=$(SAN_LIST) -fno-sanitize-recover=all \
 endif
 Q := $(if $(V),,@)
 
-# What Debian 12 calls all that is needed; `make deps` installs what is missing.
-DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
+# What Debian 12 calls all that is needed; `make deps` installs what is missing,
+# `make build-deps` what building and `make deb` need of it.
+BUILD_DEBS := gcc libc6-dev make libssh-dev librocksdb-dev libssl-dev libzstd-dev \
 	zlib1g-dev libjansson-dev libinih-dev libnfs-dev libncurses-dev libnbd-dev \
-	libvirt-dev libxml2-dev libsystemd-dev
-# make deb.
-DEBS += dpkg-dev
+	libvirt-dev libxml2-dev libsystemd-dev libmicrohttpd-dev \
+	libarchive-dev dpkg-dev
 # Tests and the demonstration.
-DEBS += libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
+DEBS := $(BUILD_DEBS) libcmocka-dev qemu-utils e2fsprogs openssh-client openssl python3 \
 	zstd spin systemd tzdata tmux
-# Metrics, and who reads them.
-DEBS += libmicrohttpd-dev prometheus curl
+# Who reads metrics.
+DEBS += prometheus curl
 # Crash tests: disks whose writes are logged.
 DEBS += qemu-system-common fuse3 xfsprogs
 # Running guests: QEMU, libvirt, what a guest is made of, and newer ones of both.
@@ -57,7 +57,7 @@ DEBS += qemu-system-x86 libvirt-daemon libvirt-clients libnbd-bin \
 # An NFS server.
 DEBS += nfs-ganesha nfs-ganesha-vfs rpcbind libnfs-utils iproute2
 # Archives, and others' tools that open them.
-DEBS += libarchive-dev libarchive-tools unzip libxml2-utils
+DEBS += libarchive-tools unzip libxml2-utils
 # Sanitizers by clang, fuzzing, lint.
 DEBS += clang libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck \
 	shellcheck
@@ -221,7 +221,7 @@ bench: deps
 	$(Q)tests/bench/speed.sh $(B)
 
 # One question each; what they can be told is said in tests/bench/NAME.sh.
-BENCHES := bench-index bench-reads bench-net bench-many bench-ram bench-live bench-nfs
+BENCHES := bench-index bench-reads bench-net bench-many bench-ram bench-live bench-nfs bench-rate
 .PHONY: $(BENCHES)
 $(BENCHES): bench-%: deps
 	$(SELF) all $(addprefix $(B)/bench/,index_scale link places)
@@ -268,10 +268,12 @@ build/tidy/%.ok: %.c $(B)/%.o .clang-tidy tests/.clang-tidy \
 # --- set up, put in place, clean up
 
 # dpkg-query is asked first: nothing is done where all is there.
-.PHONY: deps install uninstall deb check-package clean help
-deps:
+.PHONY: deps build-deps install uninstall deb check-package clean help
+deps: WANTED := $(DEBS)
+build-deps: WANTED := $(BUILD_DEBS)
+deps build-deps:
 	@missing=; \
-	for p in $(DEBS); do \
+	for p in $(WANTED); do \
 		dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | \
 			grep -qx installed || missing="$$missing $$p"; \
 	done; \
@@ -282,7 +284,7 @@ deps:
 	{ $$sudo apt-get -q update && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install \
 		--no-install-recommends $$missing; } >$$log 2>&1 </dev/null || \
-	{ cat $$log; rm -f $$log; echo "make deps: could not install the" \
+	{ cat $$log; rm -f $$log; echo "make $@: could not install the" \
 		"above; install it by hand, and try again" >&2; exit 1; }; \
 	rm -f $$log
 
@@ -316,7 +318,7 @@ uninstall:
 
 # Two packages in build/: of the NAS and of a host.
 VERSION := $(shell sed -n 's/.*SERVE_VERSION "\(.*\)"/\1/p' repo/serve/serve.h)
-deb: deps
+deb: build-deps
 	$(SELF) all
 	$(Q)rm -rf build/deb && mkdir -p build/deb
 	$(Q)$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/build/deb PREFIX=/usr >build/deb.log
@@ -352,9 +354,11 @@ help:
 	@echo "make bench-net  what a long wire carries of backups and restores (root)"
 	@echo "make bench-many several VMs at once against one after the other"
 	@echo "make bench-ram  pauses and bytes of guests saved with their memory, beside virsh save (root)"
+	@echo "make bench-rate how exactly rates hold while they change, and how alike jobs share them"
 	@echo "make bench-live an incremental backup of a guest that runs: time, bytes read, its writes meanwhile (root)"
 	@echo "make bench-nfs  packs on an NFS export: beside libnfs' nfs-cp, and over a long wire (root)"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make build-deps  install what is missing of the Debian packages that building needs"
 	@echo "make deps       install what is missing of the Debian packages that all this needs"
 	@echo "make install    into DESTDIR= and PREFIX=$(PREFIX): programs, man pages, systemd units, completion"
 	@echo "make uninstall  takes that away; settings, keys and repositories stay"

@@ -36,13 +36,21 @@ enum {
 		"as-libvirt-save", required_argument, NULL, OPT_SAVE           \
 	}
 
-enum { OPT_SWAP = OPT_OWN + 64, OPT_AS, OPT_KEEP_OLD, OPT_DOMAIN, OPT_FINISH };
+enum {
+	OPT_SWAP = OPT_OWN + 64,
+	OPT_AS,
+	OPT_KEEP_OLD,
+	OPT_DOMAIN,
+	OPT_OWN_PATH,
+	OPT_FINISH
+};
 
 #define CMD_SWAP_OPTIONS                                                       \
 	{ "swap", no_argument, NULL, OPT_SWAP },                               \
 	    { "as", required_argument, NULL, OPT_AS },                         \
 	    { "keep-old", no_argument, NULL, OPT_KEEP_OLD },                   \
 	    { "domain", required_argument, NULL, OPT_DOMAIN },                 \
+	    { "own", required_argument, NULL, OPT_OWN_PATH },                  \
 	{                                                                      \
 		"finish", required_argument, NULL, OPT_FINISH                  \
 	}
@@ -53,7 +61,9 @@ struct cmd_swap {
 	const char *as;     /* the VM's new name, or NULL */
 	const char *domain; /* of libvirt, or NULL; with ${uri}, or NULL */
 	const char *uri;
-	const char *qmp;    /* its monitor's socket, or NULL */
+	const char *qmp; /* its monitor's socket, or NULL */
+	unsigned nown;   /* places that need not be named; 0: any */
+	const char *own[MANIFEST_VOLUMES_MAX];
 	const char *finish; /* only this: bring that disk to its end */
 	const char *alone;  /* options that need --swap */
 };

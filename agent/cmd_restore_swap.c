@@ -14,7 +14,7 @@ cmd_swap_option(struct cmd_swap *s, const char *cmd, int opt, const char *arg)
 	if (opt < OPT_SWAP || opt > OPT_FINISH)
 		return -1;
 	if (opt != OPT_SWAP)
-		s->alone = "--as, --keep-old and --domain";
+		s->alone = "--as, --keep-old, --own and --domain";
 	switch (opt) {
 	case OPT_SWAP: s->swap = true; break;
 	case OPT_AS:
@@ -25,6 +25,12 @@ cmd_swap_option(struct cmd_swap *s, const char *cmd, int opt, const char *arg)
 		break;
 	case OPT_KEEP_OLD: s->keep_old = true; break;
 	case OPT_DOMAIN: s->domain = arg; break;
+	case OPT_OWN_PATH:
+		if (s->nown == MANIFEST_VOLUMES_MAX)
+			return cmd_misuse(cmd, "--own: over %d of them",
+			    MANIFEST_VOLUMES_MAX);
+		s->own[s->nown++] = arg;
+		break;
 	default: s->finish = arg; s->alone = NULL;
 	}
 	return EXIT_DONE;
@@ -138,6 +144,8 @@ cmd_swap_run(const struct cmd_common *c, const struct cmd_swap *s,
 	o.swap = true;
 	o.keep_old = s->keep_old;
 	o.is_new = s->as != NULL;
+	o.nown = s->nown;
+	o.own = s->own;
 	if (s->as != NULL)
 		o.onto = s->as;
 	else if (o.onto == NULL)

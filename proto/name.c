@@ -257,6 +257,32 @@ size_parse(const char *s, uint64_t *out)
 	return 0;
 }
 
+int
+seconds_parse(const char *s, unsigned unit, uint64_t *out)
+{
+	static const struct {
+		char letter;
+		unsigned seconds;
+	} known[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 },
+		{ 'w', 7 * 86400 }, { 'y', 365 * 86400 } };
+	size_t len = strlen(s);
+	char digits[24];
+	uint64_t n;
+
+	if (len == 0 || len >= sizeof(digits))
+		return ERR_INVAL;
+	memcpy(digits, s, len + 1);
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (s[len - 1] == known[i].letter) {
+			unit = known[i].seconds;
+			digits[len - 1] = 0;
+		}
+	if (number_parse(digits, 0, unit != 0 ? UINT64_MAX / unit : 0, &n) != 0)
+		return ERR_INVAL;
+	*out = n * unit;
+	return 0;
+}
+
 char *
 size_print(uint64_t n, char *out)
 {

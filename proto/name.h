@@ -55,6 +55,10 @@ int size_parse(const char *s, uint64_t *out);
 /** size_print(n, out): "1.4 GiB", "512 B"; 16 bytes of room. */
 char *size_print(uint64_t n, char *out);
 
+/** seconds_parse(s, unit, out): "90s", "30m", "2h", "7d", "4w", "1y"; a bare
+ * number is of ${unit} seconds, or, if that is 0, must be 0.  ERR_INVAL. */
+int seconds_parse(const char *s, unsigned unit, uint64_t *out);
+
 /** number_parse(s, min, max, out): a whole decimal number.  ERR_INVAL. */
 int number_parse(const char *s, uint64_t min, uint64_t max, uint64_t *out);
 

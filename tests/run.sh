@@ -3,9 +3,9 @@
 #
 # What `make check` runs, once all is built: the unit tests side by side, then
 # the model checks, then the end-to-end tests one after another (they start
-# daemons, and some look at the clock), then the random test.  End-to-end tests
-# with running guests (1NN-*) mostly wait for these: one after another, too, but
-# beside all that comes behind the unit tests.
+# daemons, and some look at the clock), then the random test.  Two kinds of
+# end-to-end tests mostly wait, for guests (1NN-*) or for what a NAS does by
+# itself (2NN-*, 3NN-*): each kind one after another, too, but beside all else.
 #
 #   tests/run.sh BUILD
 #
@@ -121,19 +121,6 @@ tell() {
 	what_failed "$log" | tail -n 120 | sed 's/^/        | /'
 }
 
-find_tests unit .c "$UNIT"
-[ ${#list[@]} = 0 ] || echo "unit tests"
-for name in "${list[@]}"; do
-	while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do
-		wait -n
-	done
-	run "$name" "$build/unit/$name" &
-done
-wait
-for name in "${list[@]}"; do
-	tell unit "$name"
-done
-
 # in_turn NAME...: those end-to-end tests, one after another.
 in_turn() {
 	local name
@@ -162,10 +149,40 @@ guests=() left_out=()
 for name in $(printf '%s\n' "${list[@]}" | grep '^1[0-9][0-9]-'); do
 	if is_chosen "$name"; then guests+=("$name"); else left_out+=("$name"); fi
 done
-mapfile -t others < <(printf '%s\n' "${list[@]}" | grep -v '^1[0-9][0-9]-' |
-	grep .)
+mapfile -t nas < <(printf '%s\n' "${list[@]}" | grep '^[23][0-9][0-9]-')
+mapfile -t others < <(printf '%s\n' "${list[@]}" |
+	grep -v '^[123][0-9][0-9]-' | grep .)
 in_turn "${guests[@]}" &
 guests_lane=$!
+
+find_tests unit .c "$UNIT"
+[ ${#list[@]} = 0 ] || echo "unit tests"
+units=() running=()
+# still: those of ${running} that run.
+still() {
+	local pid
+	local -a left=()
+
+	for pid in "${running[@]}"; do
+		! kill -0 "$pid" 2>/dev/null || left+=("$pid")
+	done
+	running=("${left[@]}")
+}
+for name in "${list[@]}"; do
+	while still && [ ${#running[@]} -ge "$JOBS" ]; do
+		wait -n "${running[@]}"
+	done
+	run "$name" "$build/unit/$name" &
+	running+=($!)
+	units+=($!)
+done
+wait "${units[@]}"
+for name in "${list[@]}"; do
+	tell unit "$name"
+done
+
+in_turn "${nas[@]}" &
+nas_lane=$!
 
 find_tests model .sh "$MODEL"
 [ ${#list[@]} = 0 ] || echo "models"
@@ -188,6 +205,12 @@ if [ -n "$STRESS" ]; then
 	wait $!
 	tell stress stress
 fi
+
+[ ${#nas[@]} = 0 ] || echo "the NAS by itself"
+wait "$nas_lane"
+for name in "${nas[@]}"; do
+	tell e2e "$name"
+done
 
 [ ${#guests[@]} = 0 ] || echo "running guests"
 [ ${#left_out[@]} = 0 ] || echo "  (make check-live also runs ${left_out[*]})"

@@ -14,10 +14,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/guest/guest_libvirt.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
@@ -93,7 +93,6 @@ static void *
 clock_main(void *arg)
 {
 	struct lv_clock *c = arg;
-	struct timespec at;
 
 	pthread_mutex_lock(&c->mu);
 	while (!c->quit) {
@@ -102,9 +101,7 @@ clock_main(void *arg)
 			continue;
 		}
 		if (now_ms() < c->deadline) {
-			at.tv_sec = (time_t)(c->deadline / 1000);
-			at.tv_nsec = (long)(c->deadline % 1000) * 1000000;
-			pthread_cond_timedwait(&c->cond, &c->mu, &at);
+			cond_wait_until(&c->cond, &c->mu, c->deadline);
 			continue;
 		}
 		c->fired = true;
@@ -131,15 +128,11 @@ void
 lv_init(struct lv *lv)
 {
 	struct lv_clock *c = &lv->clock;
-	pthread_condattr_t a;
 
 	pthread_once(&loop_once, loop_register);
 	pthread_mutex_init(&lv->mu, NULL);
 	pthread_mutex_init(&c->mu, NULL);
-	pthread_condattr_init(&a);
-	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->cond, &a);
-	pthread_condattr_destroy(&a);
+	cond_init(&c->cond);
 	c->fd = -1;
 	if (pthread_create(&c->thread, NULL, clock_main, c) != 0) {
 		log_error("no thread can be started");

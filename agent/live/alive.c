@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/live/alive.h"
 
-#include <time.h>
+#include "proto/base/cond.h"
+#include "proto/base/io.h"
 
-enum { ALIVE_EVERY_S = 10 };
+enum { ALIVE_EVERY_MS = 10000 };
 
 static void *
 alive_main(void *arg)
 {
 	struct alive *a = arg;
-	struct timespec until;
-	int rc;
+	bool late;
 
 	pthread_mutex_lock(&a->mu);
 	while (!a->stop) {
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += ALIVE_EVERY_S;
-		rc = pthread_cond_timedwait(&a->cond, &a->mu, &until);
+		late = !cond_wait_until(
+		    &a->cond, &a->mu, now_ms() + ALIVE_EVERY_MS);
 		/* What it says is heard by the begin that follows. */
-		if (rc != 0 && !a->stop)
+		if (late && !a->stop)
 			backup_alive(a->backup, NULL);
 	}
 	pthread_mutex_unlock(&a->mu);
@@ -30,7 +29,7 @@ alive_begin(struct alive *a, struct backup *b)
 {
 	*a = (struct alive){ .backup = b };
 	pthread_mutex_init(&a->mu, NULL);
-	pthread_cond_init(&a->cond, NULL);
+	cond_init(&a->cond);
 	a->stop = pthread_create(&a->thread, NULL, alive_main, a) != 0;
 }
 

@@ -324,7 +324,7 @@ open_images(struct live *l, bool *since_used, struct err *e)
 			    "to qcow2, or say --exclude %s",
 			    d->name, d->format, d->name);
 		if (swap_pending(d->path)) {
-			rc = swap_refuse(d->path, e);
+			swap_refuse(d->path, e);
 			return err_prefix(e, "disk %s", d->name);
 		}
 		snprintf(spec, sizeof(spec), "%s:%s", d->format, d->path);

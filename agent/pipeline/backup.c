@@ -257,8 +257,10 @@ open_disks(const struct backup_disk *disk, unsigned n, struct backup_input *in,
 		const char *path = source_path(disk[i].spec);
 		int rc = !nfs3_is_url(path) && swap_pending(path)
 		    ? swap_refuse(path, e)
-		    : source_open(disk[i].spec, &in[i].source, e);
+		    : 0;
 
+		if (rc == 0)
+			rc = source_open(disk[i].spec, &in[i].source, e);
 		if (rc != 0) {
 			/* Damage there is not damage of the store. */
 			e->code = rc == ERR_CORRUPT ? ERR_INVAL : rc;

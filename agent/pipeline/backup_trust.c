@@ -4,9 +4,9 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/pipeline/backup_leaf.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 
 enum { WAIT_MS = 50 };
@@ -16,7 +16,7 @@ probes_init(struct probes *p)
 {
 	memset(p, 0, sizeof(*p));
 	pthread_mutex_init(&p->mu, NULL);
-	pthread_cond_init(&p->cond, NULL);
+	cond_init(&p->cond);
 }
 
 void
@@ -78,16 +78,11 @@ probes_done(struct probes *p)
 bool
 probes_wait(struct probes *p)
 {
-	struct timespec until;
 	bool more;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += WAIT_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
 	pthread_mutex_lock(&p->mu);
 	if (p->n == 0 && p->nopen > 0)
-		pthread_cond_timedwait(&p->cond, &p->mu, &until);
+		cond_wait_until(&p->cond, &p->mu, now_ms() + WAIT_MS);
 	more = p->n > 0 || p->nopen > 0;
 	pthread_mutex_unlock(&p->mu);
 	return more;

@@ -31,6 +31,9 @@ struct restore_options {
 	bool keep_old;  /* as PATH.old-TIME */
 	bool all_named; /* for another VM: places are to be named */
 	bool is_new;    /* which is not there yet: they are to be empty, too */
+	/* The only places that need not be named, if there are any. */
+	unsigned nown;
+	const char *const *own;
 };
 
 /* Where a volume went. */

@@ -62,6 +62,17 @@ choose_format(const struct restore_options *o, const struct restore_disk *d,
 	return 0;
 }
 
+/* The backup says where a disk was, but it may be of a repository that is not
+ * trusted with all files of this host. */
+static bool
+is_own(const struct restore_options *o, const char *path)
+{
+	for (unsigned i = 0; i < o->nown; i++)
+		if (strcmp(o->own[i], path) == 0)
+			return true;
+	return o->nown == 0;
+}
+
 static int
 choose_place(const struct restore_options *o, struct restore_result *out,
     const struct manifest_volume *v, struct err *e)
@@ -84,6 +95,11 @@ choose_place(const struct restore_options *o, struct restore_result *out,
 		    "disk %s: the backup does not say where it was: say --disk "
 		    "%s=PATH",
 		    v->name, v->name);
+	if (!p->named && !is_own(o, p->path))
+		return err_set(e, ERR_DENIED,
+		    "disk %s was at %.200s, which is no disk of that machine "
+		    "now: say --disk %s=PATH",
+		    v->name, p->path, v->name);
 	for (unsigned i = 0; i < out->nplaces; i++)
 		if (strcmp(out->place[i].path, p->path) == 0)
 			return err_set(e, ERR_INVAL,
@@ -166,8 +182,8 @@ places_check(const struct restore_options *o, const struct manifest *m,
 {
 	int fd = s->target != NULL ? s->target->old_fd : s->fd;
 	char identity[MANIFEST_IDENTITY_MAX + 1], why[120];
-	const char *format, *was = manifest_identity(m, p->volume);
-	uint64_t size;
+	const char *format = "", *was = manifest_identity(m, p->volume);
+	uint64_t size = 0;
 	int rc;
 
 	p->was_there = fd != -1;

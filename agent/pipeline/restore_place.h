@@ -13,8 +13,8 @@
  * places_choose(o, out, e): the places of all disks that are asked for, or of
  * all there are, into ${out}, whose manifest is there.  What an interrupted
  * restore left of them is brought to its end first.  ERR_NOENT (no such disk;
- * the backup does not say where it was), ERR_INVAL, ERR_UNSUP, and as
- * swap_recover.
+ * the backup does not say where it was), ERR_DENIED (it was at a place that is
+ * not among ${own}), ERR_INVAL, ERR_UNSUP, and as swap_recover.
  */
 int places_choose(
     const struct restore_options *o, struct restore_result *out, struct err *e);

@@ -74,7 +74,7 @@ walk(struct walk *w, struct err *e)
 {
 	while (w->n > 0) {
 		struct step s = w->stack[--w->n];
-		struct node node;
+		struct node node = { .n = 0 };
 		int rc;
 
 		if (s.level == 0 || ++w->nnodes > ROOM_NODES_MAX) {
@@ -125,7 +125,7 @@ bound(struct restore *r, const struct restore_volume *v, uint64_t *out,
 int
 places_room(struct restore *r, const struct restore_result *out, struct err *e)
 {
-	dev_t dev[MANIFEST_VOLUMES_MAX];
+	dev_t dev[MANIFEST_VOLUMES_MAX] = { 0 };
 	uint64_t need[MANIFEST_VOLUMES_MAX] = { 0 };
 	int rc;
 
@@ -151,7 +151,7 @@ places_room(struct restore *r, const struct restore_result *out, struct err *e)
 		    fstatvfs(v->sink->fd, &fs) == -1)
 			return imgfile_sys(e, p->path, "room");
 		dev[i] = st.st_dev;
-		while (dev[k] != st.st_dev || out->place[k].device)
+		while (out->place[k].device || dev[k] != st.st_dev)
 			k++;
 		need[k] += n;
 		room = (uint64_t)fs.f_bavail * fs.f_frsize;

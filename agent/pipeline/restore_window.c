@@ -4,7 +4,9 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "proto/base/cond.h"
+#include "proto/base/io.h"
 
 enum {
 	PART_BYTES = 128 << 20,   /* of slices: a few large reads, packed */
@@ -15,13 +17,8 @@ enum {
 void
 windows_init(struct restore_windows *ws)
 {
-	pthread_condattr_t a;
-
 	pthread_mutex_init(&ws->mu, NULL);
-	pthread_condattr_init(&a);
-	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-	pthread_cond_init(&ws->changed, &a);
-	pthread_condattr_destroy(&a);
+	cond_init(&ws->changed);
 }
 
 static void
@@ -190,16 +187,8 @@ windows_done(struct restore_windows *ws, struct restore_window *w)
 void
 windows_wait(struct restore_windows *ws)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_nsec += WAIT_MS * 1000000L;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_nsec -= 1000000000;
-		t.tv_sec++;
-	}
 	pthread_mutex_lock(&ws->mu);
-	pthread_cond_timedwait(&ws->changed, &ws->mu, &t);
+	cond_wait_until(&ws->changed, &ws->mu, now_ms() + WAIT_MS);
 	pthread_mutex_unlock(&ws->mu);
 }
 

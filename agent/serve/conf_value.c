@@ -21,29 +21,12 @@ check_flag(const char *text, uint64_t *n)
 	return ERR_INVAL;
 }
 
-/* "90s", "30m", "2h", "1d"; 0 without a unit. */
+/* A bare number says nothing, but for 0. */
 static int
 check_duration(const struct conf_key *k, const char *text, uint64_t *n)
 {
-	static const struct {
-		char unit;
-		unsigned seconds;
-	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
-	size_t len = strlen(text);
-	unsigned factor = strcmp(text, "0") == 0;
-	char digits[16];
-
-	if (len == 0 || len >= sizeof(digits))
+	if (seconds_parse(text, 0, n) != 0)
 		return ERR_INVAL;
-	memcpy(digits, text, len + 1);
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
-		if (text[len - 1] == units[i].unit) {
-			factor = units[i].seconds;
-			digits[len - 1] = 0;
-		}
-	if (factor == 0 || number_parse(digits, 0, k->max, n) != 0)
-		return ERR_INVAL;
-	*n *= factor;
 	return *n < k->min || *n > k->max ? ERR_INVAL : 0;
 }
 

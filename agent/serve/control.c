@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/pipeline/remote.h"
 #include "agent/serve/backoff.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
@@ -83,18 +83,10 @@ set_status(struct control *c, const char *text)
 static void
 rest(struct control *c, unsigned ms)
 {
-	struct timespec until;
+	uint64_t until = now_ms() + ms;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_nsec -= 1000000000;
-		until.tv_sec++;
-	}
 	pthread_mutex_lock(&c->mu);
-	while (
-	    !c->quit && pthread_cond_timedwait(&c->cond, &c->mu, &until) == 0)
+	while (!c->quit && cond_wait_until(&c->cond, &c->mu, until))
 		if (c->stopping)
 			break;
 	pthread_mutex_unlock(&c->mu);
@@ -316,15 +308,11 @@ struct control *
 control_new(const struct control_options *o)
 {
 	struct control *c = xcalloc(1, sizeof(*c));
-	pthread_condattr_t a;
 
 	c->o = *o;
 	snprintf(c->status, sizeof(c->status), "connecting");
 	pthread_mutex_init(&c->mu, NULL);
-	pthread_condattr_init(&a);
-	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->cond, &a);
-	pthread_condattr_destroy(&a);
+	cond_init(&c->cond);
 	if (pthread_create(&c->thread, NULL, control_main, c) != 0) {
 		log_error("no thread can be started");
 		abort();
@@ -357,14 +345,11 @@ control_stop(struct control *c)
 static bool
 wait_ended(struct control *c)
 {
-	struct timespec until;
+	uint64_t until = now_ms() + STOP_S * 1000;
 	bool ended;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += STOP_S;
 	pthread_mutex_lock(&c->mu);
-	while (
-	    !c->ended && pthread_cond_timedwait(&c->cond, &c->mu, &until) == 0)
+	while (!c->ended && cond_wait_until(&c->cond, &c->mu, until))
 		;
 	ended = c->ended;
 	pthread_mutex_unlock(&c->mu);

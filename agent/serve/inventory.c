@@ -233,7 +233,8 @@ inventory_take(const struct conf *c, const struct inventory *old, struct err *e)
 	}
 	take_libvirt(t, e);
 	free(t);
-	qsort(v->vm, v->nvms, sizeof(v->vm[0]), by_name);
+	if (v->nvms > 0)
+		qsort(v->vm, v->nvms, sizeof(v->vm[0]), by_name);
 	return v;
 }
 

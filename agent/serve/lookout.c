@@ -4,9 +4,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/sink/swap.h"
+#include "proto/base/cond.h"
+#include "proto/base/io.h"
 #include "proto/base/log.h"
 
 enum { STOP_S = 3 };
@@ -70,9 +71,10 @@ print_list(const struct inventory *v, struct buf *out)
 }
 
 /* A restore that a power cut met while it swapped disks: before anybody starts
- * with one of them, if we are in time.  Who is in use is left alone. */
+ * with one of them, if we are in time.  Who is in use is left alone.  Once for
+ * each disk, when it is first seen: libvirt may answer later than we ask. */
 static void
-finish_swaps(const struct inventory *v)
+finish_swaps(const struct inventory *v, const struct inventory *old)
 {
 	for (unsigned i = 0; i < v->nvms; i++)
 		for (unsigned k = 0; k < v->vm[i].ndisks; k++) {
@@ -80,7 +82,9 @@ finish_swaps(const struct inventory *v)
 			struct err e = { 0 };
 			char what[256];
 
-			if (path == NULL || !swap_pending(path))
+			if (path == NULL ||
+			    (old != NULL && inventory_has_path(old, path)) ||
+			    !swap_pending(path))
 				continue;
 			if (swap_recover(path, what, sizeof(what), &e) != 0)
 				log_error("%s: %s", path, e.text);
@@ -106,10 +110,9 @@ look(struct lookout *l, const struct conf *c)
 		lookout_put(l, old);
 		return;
 	}
+	finish_swaps(v, old);
 	if (old != NULL)
 		lookout_put(l, old);
-	else
-		finish_swaps(v);
 	print_list(v, &text);
 	changed = text.len != l->text.len ||
 	    memcmp(text.data, l->text.data, text.len) != 0;
@@ -133,12 +136,10 @@ look(struct lookout *l, const struct conf *c)
 static void
 rest(struct lookout *l, unsigned seconds)
 {
-	struct timespec until;
+	uint64_t until = now_ms() + (uint64_t)seconds * 1000;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += seconds;
-	while (!l->stop && !l->again &&
-	    pthread_cond_timedwait(&l->cond, &l->mu, &until) == 0)
+	while (
+	    !l->stop && !l->again && cond_wait_until(&l->cond, &l->mu, until))
 		;
 	l->again = false;
 }
@@ -172,14 +173,10 @@ struct lookout *
 lookout_new(struct conf_now *now)
 {
 	struct lookout *l = xcalloc(1, sizeof(*l));
-	pthread_condattr_t a;
 
 	l->now = now;
 	pthread_mutex_init(&l->mu, NULL);
-	pthread_condattr_init(&a);
-	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-	pthread_cond_init(&l->cond, &a);
-	pthread_condattr_destroy(&a);
+	cond_init(&l->cond);
 	if (pthread_create(&l->thread, NULL, lookout_main, l) != 0) {
 		log_error("no thread can be started");
 		abort();
@@ -190,16 +187,13 @@ lookout_new(struct conf_now *now)
 bool
 lookout_free(struct lookout *l)
 {
-	struct timespec until;
+	uint64_t until = now_ms() + STOP_S * 1000;
 	bool ended;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += STOP_S;
 	pthread_mutex_lock(&l->mu);
 	l->stop = true;
 	pthread_cond_broadcast(&l->cond);
-	while (
-	    !l->ended && pthread_cond_timedwait(&l->cond, &l->mu, &until) == 0)
+	while (!l->ended && cond_wait_until(&l->cond, &l->mu, until))
 		;
 	ended = l->ended;
 	pthread_mutex_unlock(&l->mu);
@@ -227,19 +221,12 @@ lookout_again(struct lookout *l)
 bool
 lookout_wait(struct lookout *l, unsigned ms)
 {
-	struct timespec until;
+	uint64_t until = now_ms() + ms;
 	bool there;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_nsec -= 1000000000;
-		until.tv_sec++;
-	}
 	pthread_mutex_lock(&l->mu);
 	while (!l->stop && l->version == 0 &&
-	    pthread_cond_timedwait(&l->cond, &l->mu, &until) == 0)
+	    cond_wait_until(&l->cond, &l->mu, until))
 		;
 	there = l->version != 0;
 	pthread_mutex_unlock(&l->mu);

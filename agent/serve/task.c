@@ -378,6 +378,25 @@ read_restore(const struct task *t, struct restore_asked *r, struct err *e)
 	return 0;
 }
 
+/* Where a disk was the backup says, and so the NAS. */
+static int
+add_own(struct task_words *w, const struct inventory_vm *m, struct err *e)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->ndisks; i++)
+		if (m->disk[i].path != NULL) {
+			add(w, "--own=%s", m->disk[i].path);
+			n++;
+		}
+	if (n == 0)
+		return err_set(e, ERR_DENIED,
+		    "no disk of %s is known here, and agent.conf says "
+		    "restores = own",
+		    m->name);
+	return 0;
+}
+
 static int
 restore_command(struct task_words *w, const struct task *t,
     const struct conf *c, const struct inventory *v, struct err *e)
@@ -398,6 +417,10 @@ restore_command(struct task_words *w, const struct task *t,
 		    "restores = own",
 		    r.as != NULL ? r.as : t->vm);
 	add(w, "--swap");
+	if (own)
+		rc = add_own(w, inventory_find(v, t->vm), e);
+	if (rc != 0)
+		return rc;
 	if (r.keep_old)
 		add(w, "--keep-old");
 	if (r.force)

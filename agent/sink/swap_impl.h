@@ -34,7 +34,7 @@ int swap_add(struct swap *w, const char *dir, const char *name, struct err *e);
 void swap_free(struct swap *w);
 
 /** swap_note(w, i, e): write the journal beside disk ${i}.  ERR_NOSPC, ERR_SYS.
- * swap_forget(w, i): it goes; 0, or -1 with errno. */
+ * swap_forget(w, i): it goes, if it is of this swap; 0, or -1 with errno. */
 int swap_note(const struct swap *w, unsigned i, struct err *e);
 int swap_forget(const struct swap *w, unsigned i);
 

@@ -96,21 +96,11 @@ swap_note(const struct swap *w, unsigned i, struct err *e)
 		  rc == ERR_NOSPC ? "no space is left" : "the log says why");
 }
 
-int
-swap_forget(const struct swap *w, unsigned i)
-{
-	const struct swap_disk *d = &w->disk[i];
-
-	if (unlinkat(d->dirfd, d->journal, 0) == -1 && errno != ENOENT)
-		return -1;
-	return fsync(d->dirfd);
-}
-
 static int
 disk_from_json(struct swap *w, json_t *j, struct err *e)
 {
-	const char *dir, *name;
-	uint64_t new_ino, old_ino;
+	const char *dir = "", *name = "";
+	uint64_t new_ino = 0, old_ino = 0;
 	int rc;
 
 	rc = json_get_str(j, "dir", &dir, e);
@@ -162,6 +152,35 @@ from_json(struct swap *w, const json_t *j, struct err *e)
 	return rc;
 }
 
+/* Another swap's journal may have its place by now: that one needs it. */
+static bool
+is_ours(const struct swap *w, const struct swap_disk *d)
+{
+	uint8_t id[SWAP_ID_LEN];
+	struct buf text = { 0 };
+	json_t *j = NULL;
+	bool is = false;
+
+	if (file_read(d->dirfd, d->journal, JOURNAL_MAX, &text) == 0 &&
+	    json_parse(text.data, text.len, &j, NULL) == 0)
+		is = json_get_hex(j, "id", id, sizeof(id), NULL) == 0 &&
+		    memcmp(id, w->id, sizeof(id)) == 0;
+	json_decref(j);
+	buf_fini(&text);
+	return is;
+}
+
+int
+swap_forget(const struct swap *w, unsigned i)
+{
+	const struct swap_disk *d = &w->disk[i];
+
+	if (is_ours(w, d) && unlinkat(d->dirfd, d->journal, 0) == -1 &&
+	    errno != ENOENT)
+		return -1;
+	return fsync(d->dirfd);
+}
+
 int
 swap_read(int dirfd, const char *journal, const char *path, struct swap **out,
     struct err *e)
@@ -195,6 +214,6 @@ swap_read(int dirfd, const char *journal, const char *path, struct swap **out,
 	}
 	swap_free(w);
 	if (rc == ERR_PROTO || rc == ERR_LIMIT)
-		e->code = rc = ERR_CORRUPT;
+		e->code = ERR_CORRUPT;
 	return err_prefix(e, "%s: its %s", path, journal);
 }

@@ -11,6 +11,7 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
@@ -130,7 +131,6 @@ static void *
 patience_main(void *arg)
 {
 	char line[64];
-	struct timespec t;
 
 	(void)arg;
 	snprintf(line, sizeof(line), "EXTEND_TIMEOUT_USEC=%lld",
@@ -138,9 +138,8 @@ patience_main(void *arg)
 	pthread_mutex_lock(&patience.mu);
 	while (!patience.over && now_ms() < patience.until_ms) {
 		tell(line);
-		clock_gettime(CLOCK_MONOTONIC, &t);
-		t.tv_sec += EXTEND_EVERY_MS / 1000;
-		pthread_cond_timedwait(&patience.end, &patience.mu, &t);
+		cond_wait_until(
+		    &patience.end, &patience.mu, now_ms() + EXTEND_EVERY_MS);
 	}
 	pthread_mutex_unlock(&patience.mu);
 	return NULL;
@@ -149,14 +148,9 @@ patience_main(void *arg)
 void
 notify_patience(unsigned limit_ms)
 {
-	pthread_condattr_t attr;
-
 	if (!notify_wanted())
 		return;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&patience.end, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&patience.end);
 	patience.until_ms = now_ms() + limit_ms;
 	patience.over = false;
 	errno = pthread_create(&patience.thread, NULL, patience_main, NULL);

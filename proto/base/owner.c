@@ -15,6 +15,13 @@
 /* Once, before any thread: that this process was root's. */
 static bool was_root;
 
+static const struct passwd *
+find(const char *name)
+{
+	/* cppcheck-suppress getpwnamCalled ; there is one thread yet */
+	return getpwnam(name);
+}
+
 static int
 say_sys(const char *path, const char *what, struct err *e)
 {
@@ -72,7 +79,7 @@ reaches(const char *path, uid_t uid, gid_t gid)
 int
 owner_give(const char *path, const char *name, struct err *e)
 {
-	const struct passwd *pw = getpwnam(name);
+	const struct passwd *pw = find(name);
 	uid_t uid;
 	gid_t gid;
 	int fd, rc;
@@ -99,9 +106,15 @@ owner_give(const char *path, const char *name, struct err *e)
 }
 
 bool
+owner_known(const char *name)
+{
+	return find(name) != NULL;
+}
+
+bool
 owner_is(const char *path, const char *name)
 {
-	const struct passwd *pw = getpwnam(name);
+	const struct passwd *pw = find(name);
 	struct stat st;
 
 	return pw != NULL && stat(path, &st) == 0 && st.st_uid == pw->pw_uid;

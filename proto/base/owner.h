@@ -23,7 +23,9 @@ int owner_become(const char *path, struct err *e);
  * not given), ERR_SYS. */
 int owner_give(const char *path, const char *name, struct err *e);
 
-/** owner_is(path, name): it belongs to that user. */
+/** owner_known(name): there is such a user.  owner_is(path, name): it belongs
+ * to that user. */
+bool owner_known(const char *name);
 bool owner_is(const char *path, const char *name);
 
 /** owner_before(): who started this process, whoever it became. */

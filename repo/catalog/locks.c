@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/name.h"
 
@@ -51,13 +52,9 @@ struct locks *
 locks_new(void)
 {
 	struct locks *l = xcalloc(1, sizeof(*l));
-	pthread_condattr_t attr;
 
 	pthread_mutex_init(&l->mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&l->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&l->changed);
 	return l;
 }
 
@@ -173,23 +170,16 @@ say_who(const struct lock *o, struct err *e)
 	    since_text(o->since, since, sizeof(since)));
 }
 
-static struct timespec
-at_ms(uint64_t ms)
-{
-	return (struct timespec){ .tv_sec = (time_t)(ms / 1000),
-		.tv_nsec = (long)(ms % 1000) * 1000000 };
-}
-
 /* Until something has changed, or it is time to look around or to give up; mu
  * is held. */
 static int
 wait(struct locks *l, const struct lock_request *q, int wait_ms, uint64_t until,
     uint64_t *look, bool *late, struct err *e)
 {
-	struct timespec t = at_ms(wait_ms < 0 || *look < until ? *look : until);
 	int rc = 0;
 
-	pthread_cond_timedwait(&l->changed, &l->mu, &t);
+	cond_wait_until(
+	    &l->changed, &l->mu, wait_ms < 0 || *look < until ? *look : until);
 	*late = wait_ms >= 0 && now_ms() >= until;
 	/* Others may wake this one so often that it never waits so long. */
 	if (now_ms() < *look)

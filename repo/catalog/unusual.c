@@ -91,7 +91,7 @@ static bool
 jumps(const uint64_t *v, unsigned n, uint64_t x, uint64_t *usual)
 {
 	unsigned times = n < FEW ? TIMES_THE_MOST_OF_FEW : TIMES_THE_MOST;
-	double l[UNUSUAL_WINDOW], mid, sigma;
+	double l[UNUSUAL_WINDOW] = { 0 }, mid, sigma;
 	uint64_t most = 0;
 
 	for (unsigned i = 0; i < n; i++) {

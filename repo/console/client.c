@@ -119,30 +119,44 @@ console_print_json(const json_t *j)
 }
 
 int
-console_list(struct console *c, const char *vm, bool incomplete, json_t **out,
-    struct err *e)
+console_pages(struct console *c, json_t *ask, const char *key, json_t *all,
+    json_t **last, struct err *e)
 {
-	json_t *all = json_array(), *answer;
-	char next[VM_NAME_MAX + 32] = "";
+	json_t *answer = NULL, *page;
+	const char *next = "";
 	int rc;
 
 	do {
-		json_t *ask = console_op("list"), *page;
-
-		if (vm != NULL)
-			json_set_str(ask, "vm", vm);
-		json_set_bool(ask, "incomplete", incomplete);
-		if (next[0] != 0)
-			json_set_str(ask, "after", next);
-		rc = console_call(c, ask, &answer, e);
+		json_decref(answer);
+		answer = NULL;
+		rc = console_call(c, json_copy(ask), &answer, e);
+		if (rc == 0)
+			rc = json_get_array(answer, key, &page, e);
 		if (rc != 0)
 			break;
-		rc = json_get_array(answer, "backups", &page, e);
-		if (rc == 0)
-			json_array_extend(all, page);
-		snprintf(next, sizeof(next), "%s", answer_str(answer, "next"));
+		json_array_extend(all, page);
+		next = answer_str(answer, "next");
+		json_set_str(ask, "after", next);
+	} while (*next != 0);
+	json_decref(ask);
+	if (rc == 0 && last != NULL)
+		*last = answer;
+	else
 		json_decref(answer);
-	} while (rc == 0 && next[0] != 0);
+	return rc;
+}
+
+int
+console_list(struct console *c, const char *vm, bool incomplete, json_t **out,
+    struct err *e)
+{
+	json_t *all = json_array(), *ask = console_op("list");
+	int rc;
+
+	if (vm != NULL)
+		json_set_str(ask, "vm", vm);
+	json_set_bool(ask, "incomplete", incomplete);
+	rc = console_pages(c, ask, "backups", all, NULL, e);
 	if (rc != 0) {
 		json_decref(all);
 		return rc;

@@ -78,25 +78,7 @@ print(const json_t *list)
 int
 console_agents(struct console *c, json_t *list, struct err *e)
 {
-	char after[NAME_PART_MAX + 1] = "";
-	json_t *ask, *answer, *page;
-	int rc;
-
-	do {
-		ask = console_op("agents");
-		if (after[0] != 0)
-			json_set_str(ask, "after", after);
-		rc = console_call(c, ask, &answer, e);
-		if (rc != 0)
-			return rc;
-		rc = json_get_array(answer, "agents", &page, e);
-		if (rc == 0)
-			json_array_extend(list, page);
-		snprintf(
-		    after, sizeof(after), "%s", answer_str(answer, "next"));
-		json_decref(answer);
-	} while (rc == 0 && after[0] != 0);
-	return rc;
+	return console_pages(c, console_op("agents"), "agents", list, NULL, e);
 }
 
 int

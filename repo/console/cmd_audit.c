@@ -30,11 +30,6 @@ struct listing {
 static int
 since_parse(const char *s, uint64_t *out)
 {
-	static const struct {
-		char unit;
-		uint64_t seconds;
-	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 },
-		{ 'w', 7 * 86400 } };
 	uint64_t now = (uint64_t)time(NULL), n;
 	char text[2 * TIME_TEXT_LEN];
 	size_t len = strlen(s);
@@ -45,16 +40,10 @@ since_parse(const char *s, uint64_t *out)
 	    len == 10 && s[4] == '-' ? "T00:00:00Z" : "");
 	if (time_parse(text, out) == 0)
 		return 0;
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-		if (s[len - 1] != units[i].unit)
-			continue;
-		text[len - 1] = 0;
-		if (number_parse(text, 0, now / units[i].seconds, &n) != 0)
-			return ERR_INVAL;
-		*out = now - n * units[i].seconds;
-		return 0;
-	}
-	return ERR_INVAL;
+	if (seconds_parse(s, 0, &n) != 0 || n > now)
+		return ERR_INVAL;
+	*out = now - n;
+	return 0;
 }
 
 static void

@@ -106,32 +106,6 @@ cmd_gc(struct console *c, int argc, char **argv)
 	return finish(c, ask, json);
 }
 
-/* "90", "90s", "30m", "2h", "1d" */
-static int
-seconds_parse(const char *s, uint64_t *out)
-{
-	static const struct {
-		char unit;
-		uint64_t seconds;
-	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
-	uint64_t factor = 1;
-	size_t n = strlen(s);
-	char digits[12];
-
-	if (n == 0 || n >= sizeof(digits))
-		return -1;
-	memcpy(digits, s, n + 1);
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
-		if (s[n - 1] == units[i].unit) {
-			factor = units[i].seconds;
-			digits[n - 1] = 0;
-		}
-	if (number_parse(digits, 1, 30 * 86400, out) != 0)
-		return -1;
-	*out *= factor;
-	return 0;
-}
-
 int
 cmd_hold(struct console *c, int argc, char **argv)
 {
@@ -148,7 +122,8 @@ cmd_hold(struct console *c, int argc, char **argv)
 	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (o) {
 		case 'f':
-			if (seconds_parse(optarg, &seconds) != 0)
+			if (seconds_parse(optarg, 1, &seconds) != 0 ||
+			    seconds == 0 || seconds > INT64_MAX)
 				return console_misuse(c,
 				    "--for %s: such as 90s, 30m, 2h or 1d",
 				    optarg);

@@ -114,7 +114,7 @@ take_owner(const char *dir, const char *user, struct err *e)
 		return 0; /* store_init says what is wrong with it */
 	if (user == NULL && !made && st.st_uid != 0)
 		rc = owner_become(dir, e);
-	else if (user == NULL && getpwnam(UNIT_USER) == NULL)
+	else if (user == NULL && !owner_known(UNIT_USER))
 		rc = 0;
 	else
 		rc = owner_give(dir, user != NULL ? user : UNIT_USER, e);

@@ -170,49 +170,23 @@ print_vms(const json_t *vms, bool dry_run)
 	return stopped;
 }
 
-/* All pages in one array, the caller's. */
-static int
-fetch(struct console *c, const json_t *ask, json_t **out, struct err *e)
-{
-	json_t *all = json_array(), *answer, *page;
-	char next[VM_NAME_MAX + 1] = "";
-	int rc;
-
-	do {
-		json_t *one = json_copy((json_t *)(uintptr_t)ask);
-
-		if (next[0] != 0)
-			json_set_str(one, "after", next);
-		rc = console_call(c, one, &answer, e);
-		if (rc != 0)
-			break;
-		rc = json_get_array(answer, "vms", &page, e);
-		if (rc == 0)
-			json_array_extend(all, page);
-		snprintf(next, sizeof(next), "%s", answer_str(answer, "next"));
-		json_decref(answer);
-	} while (rc == 0 && next[0] != 0);
-	/* What was done was done, also where the rest failed. */
-	*out = all;
-	return rc;
-}
-
 int
 cmd_prune(struct console *c, int argc, char **argv)
 {
 	struct wish w = { .ask = console_op("prune") };
 	struct err e = { 0 };
 	bool stopped = false;
-	json_t *vms;
+	json_t *vms = json_array();
 	int rc;
 
 	rc = parse(c, argc, argv, &w);
 	if (rc != 0) {
 		json_decref(w.ask);
+		json_decref(vms);
 		return rc == -1 ? EXIT_DONE : rc;
 	}
-	rc = fetch(c, w.ask, &vms, &e);
-	json_decref(w.ask);
+	/* What was done was done, also where the rest failed. */
+	rc = console_pages(c, w.ask, "vms", vms, NULL, &e);
 	if (w.json) {
 		const json_t *v;
 		size_t i;

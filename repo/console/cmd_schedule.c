@@ -126,52 +126,28 @@ print_notes(const json_t *vms)
 }
 
 static int
-fetch(struct console *c, const char *vm, json_t **out, uint64_t *unscheduled,
-    struct err *e)
-{
-	char next[VM_NAME_MAX + 1] = "";
-	json_t *answer, *page;
-	int rc;
-
-	*out = json_array();
-	do {
-		json_t *ask = console_op("schedule");
-
-		if (vm != NULL)
-			json_set_str(ask, "vm", vm);
-		if (next[0] != 0)
-			json_set_str(ask, "after", next);
-		rc = console_call(c, ask, &answer, e);
-		if (rc != 0)
-			return rc;
-		rc = json_get_array(answer, "vms", &page, e);
-		if (rc == 0)
-			json_array_extend(*out, page);
-		snprintf(next, sizeof(next), "%s", answer_str(answer, "next"));
-		*unscheduled = answer_u64(answer, "unscheduled");
-		json_decref(answer);
-	} while (rc == 0 && next[0] != 0);
-	return rc;
-}
-
-static int
 show(struct console *c, const char *vm, bool json)
 {
-	uint64_t unscheduled = 0;
+	json_t *ask = console_op("schedule"), *vms = json_array();
+	json_t *last = NULL;
+	uint64_t unscheduled;
 	struct err e = { 0 };
-	json_t *vms;
 	int rc;
 
-	rc = fetch(c, vm, &vms, &unscheduled, &e);
+	if (vm != NULL)
+		json_set_str(ask, "vm", vm);
+	rc = console_pages(c, ask, "vms", vms, &last, &e);
 	if (rc == 0 && json)
 		console_print_json(vms);
 	if (rc == 0 && !json) {
 		print_vms(vms);
 		print_notes(vms);
+		unscheduled = answer_u64(last, "unscheduled");
 		if (unscheduled > 0 && vm == NULL)
 			printf("%s%" PRIu64 " further VMs have no schedule\n",
 			    json_array_size(vms) > 0 ? "\n" : "", unscheduled);
 	}
+	json_decref(last);
 	json_decref(vms);
 	return rc != 0 ? console_fail(&e) : EXIT_DONE;
 }

@@ -98,6 +98,12 @@ int console_wait(struct console *c, const char *text);
 int console_call(
     struct console *c, json_t *ask, json_t **answer, struct err *e);
 
+/** console_pages(c, ask, key, all, last, e): ask page by page, and append what
+ * each answer has as ${key} to ${all}: also those before one that failed.
+ * ${ask} is consumed; ${last}, or NULL, is the last answer, the caller's. */
+int console_pages(struct console *c, json_t *ask, const char *key, json_t *all,
+    json_t **last, struct err *e);
+
 /** console_list(c, vm, incomplete, out, e): all that the call "list" answers,
  * page by page, as one array, the caller's.  ${vm} NULL: of all. */
 int console_list(struct console *c, const char *vm, bool incomplete,

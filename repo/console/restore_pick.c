@@ -27,33 +27,6 @@ struct picking {
 	struct err e; /* of what failed */
 };
 
-/* All pages of a listing, in one array. */
-static int
-fetch(struct console *c, const char *op, const char *key, json_t **out,
-    struct err *e)
-{
-	char next[VM_NAME_MAX + NAME_LEN] = "";
-	json_t *answer, *page;
-	int rc;
-
-	*out = json_array();
-	do {
-		json_t *ask = console_op(op);
-
-		if (next[0] != 0)
-			json_set_str(ask, "after", next);
-		rc = console_call(c, ask, &answer, e);
-		if (rc != 0)
-			return rc;
-		rc = json_get_array(answer, key, &page, e);
-		if (rc == 0)
-			json_array_extend(*out, page);
-		snprintf(next, sizeof(next), "%s", answer_str(answer, "next"));
-		json_decref(answer);
-	} while (rc == 0 && next[0] != 0);
-	return rc;
-}
-
 static bool
 is_connected(const json_t *agent)
 {
@@ -157,8 +130,10 @@ pick_target(struct picking *p)
 
 	pick_add(&lines, "files in a folder of this machine");
 	json_array_foreach(p->agents, i, g)
-	    pick_add(&lines, "onto %-20s %s (%s)", answer_str(g, "agent"),
-		answer_str(g, "host"), state_there(p, g));
+	{
+		pick_add(&lines, "onto %-20s %s (%s)", answer_str(g, "agent"),
+		    answer_str(g, "host"), state_there(p, g));
+	}
 	r = p->ui->choose("where to?", &lines);
 	pick_clear(&lines);
 	if (r < 0)
@@ -292,10 +267,14 @@ ask_all(struct picking *p)
 static int
 begin(struct picking *p)
 {
-	int rc = fetch(p->c, "list", "backups", &p->backups, &p->e);
+	int rc;
 
+	p->backups = json_array();
+	p->agents = json_array();
+	rc = console_pages(
+	    p->c, console_op("list"), "backups", p->backups, NULL, &p->e);
 	if (rc == 0)
-		rc = fetch(p->c, "agents", "agents", &p->agents, &p->e);
+		rc = console_agents(p->c, p->agents, &p->e);
 	for (size_t i = json_array_size(p->agents); i > 0; i--)
 		if (!is_connected(json_array_get(p->agents, i - 1)))
 			json_array_remove(p->agents, i - 1);

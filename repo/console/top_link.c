@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
@@ -151,19 +151,14 @@ link_main(void *arg)
 	struct top_link *l = arg;
 
 	for (;;) {
-		struct timespec t;
+		uint64_t until = now_ms() + JOBS_EVERY_MS / 4;
 		struct err e = { 0 };
 		json_t *ask;
 
 		pthread_mutex_lock(&l->mu);
-		clock_gettime(CLOCK_REALTIME, &t);
-		t.tv_nsec += JOBS_EVERY_MS / 4 * 1000000L;
-		t.tv_sec += t.tv_nsec / 1000000000L;
-		t.tv_nsec %= 1000000000L;
-		while (!l->stop && l->ask == NULL)
-			if (pthread_cond_timedwait(&l->cond, &l->mu, &t) ==
-			    ETIMEDOUT)
-				break;
+		while (!l->stop && l->ask == NULL &&
+		    cond_wait_until(&l->cond, &l->mu, until))
+			;
 		ask = l->ask;
 		l->ask = NULL;
 		if (l->stop)
@@ -188,7 +183,7 @@ top_link_start(const char *dir)
 
 	l->console.dir = dir;
 	pthread_mutex_init(&l->mu, NULL);
-	pthread_cond_init(&l->cond, NULL);
+	cond_init(&l->cond);
 	errno = pthread_create(&l->thread, NULL, link_main, l);
 	if (errno == 0)
 		return l;
@@ -234,21 +229,17 @@ top_link_ask(struct top_link *l, json_t *ask, const char *done)
 void
 top_link_stop(struct top_link *l)
 {
-	struct timespec t;
-	int rc = 0;
+	uint64_t until = now_ms() + STUCK_MS;
+	bool ended;
 
 	pthread_mutex_lock(&l->mu);
 	l->stop = true;
 	pthread_cond_signal(&l->cond);
-	clock_gettime(CLOCK_REALTIME, &t);
-	t.tv_nsec += STUCK_MS * 1000000L;
-	t.tv_sec += t.tv_nsec / 1000000000L;
-	t.tv_nsec %= 1000000000L;
-	while (!l->ended && rc == 0)
-		rc = pthread_cond_timedwait(&l->cond, &l->mu, &t);
-	rc = l->ended ? 0 : -1;
+	while (!l->ended && cond_wait_until(&l->cond, &l->mu, until))
+		;
+	ended = l->ended;
 	pthread_mutex_unlock(&l->mu);
-	if (rc != 0) {
+	if (!ended) {
 		pthread_detach(l->thread);
 		return;
 	}

@@ -352,6 +352,29 @@ check_alone(const struct queue *q, const struct entry *x, struct err *e)
 	    has->state == ENTRY_BEGUN ? "runs" : "is queued");
 }
 
+/*
+ * The queue is full.  What nobody who is connected could take gives way to what
+ * somebody can, so that no host fills it with machines that it tells of and
+ * then has no more.
+ */
+static bool
+make_room(struct queue *q, const struct entry *x)
+{
+	char why[ERR_TEXT_MAX / 2];
+
+	if (queue_nobody(q, x, why, sizeof(why)))
+		return false;
+	for (struct entry *e = q->waiting; e != NULL; e = e->next) {
+		if (e->kind != JOB_BACKUP || e->named[0] != 0 ||
+		    !queue_nobody(q, e, why, sizeof(why)))
+			continue;
+		entry_end(q, e, JOB_FAILED,
+		    "the queue is full, and no connected agent has the VM");
+		return true;
+	}
+	return false;
+}
+
 int
 queue_add(struct queue *q, const struct queue_request *r, uint64_t *job,
     struct err *e)
@@ -377,7 +400,7 @@ queue_add(struct queue *q, const struct queue_request *r, uint64_t *job,
 	queue_lock(q);
 	if (q->closed)
 		rc = err_set(e, ERR_CLOSED, "the daemon is stopping");
-	else if (q->nwaiting >= QUEUE_MAX)
+	else if (q->nwaiting >= QUEUE_MAX && !make_room(q, x))
 		rc = err_set(e, ERR_LIMIT,
 		    "%d jobs wait in the queue, and there may not be more",
 		    QUEUE_MAX);
@@ -527,8 +550,7 @@ end_overdue(struct queue *q, uint64_t now)
 		if (e->until_ms == 0 || now < e->until_ms)
 			continue;
 		queue_reason(q, e, why, sizeof(why));
-		snprintf(
-		    text, sizeof(text), QUEUE_LATE ": %s", why);
+		snprintf(text, sizeof(text), QUEUE_LATE ": %s", why);
 		entry_end(q, e, JOB_FAILED, text);
 	}
 }

@@ -103,7 +103,8 @@ struct queue_request {
 
 /**
  * queue_add(q, r, job, e): queue one more.  It is in the list of jobs from here
- * on, whether or not an agent is there that could take it.  ERR_LIMIT
+ * on, whether or not an agent is there that could take it; if QUEUE_MAX wait,
+ * one that none could take fails for it, if one can take this.  ERR_LIMIT
  * (QUEUE_MAX, QUEUE_OPTIONS_MAX), ERR_INVAL, ERR_CLOSED after queue_close;
  * ERR_BUSY: a restore, and there is another onto that VM.
  */

@@ -108,9 +108,8 @@ queue_dispatch(struct queue *q)
 	dispatch_kind(q, JOB_BACKUP);
 }
 
-/* Why no agent that is connected could take it; false: one could. */
-static bool
-nobody(struct queue *q, const struct entry *e, char *out, size_t len)
+bool
+queue_nobody(struct queue *q, const struct entry *e, char *out, size_t len)
 {
 	const struct agent *g = agent_of(q, e);
 
@@ -134,7 +133,7 @@ queue_reason(struct queue *q, const struct entry *e, char *out, size_t len)
 	const struct agent *g = agent_of(q, e);
 	uint64_t job;
 
-	if (nobody(q, e, out, len))
+	if (queue_nobody(q, e, out, len))
 		return;
 	job = queue_busy(q, e);
 	if (job != 0)
@@ -164,7 +163,7 @@ queue_takes(struct queue *q, const struct queue_request *r, struct err *e)
 	snprintf(
 	    x.named, sizeof(x.named), "%s", r->agent != NULL ? r->agent : "");
 	queue_lock(q);
-	none = nobody(q, &x, why, sizeof(why));
+	none = queue_nobody(q, &x, why, sizeof(why));
 	queue_unlock(q);
 	return none ? err_set(e, ERR_NOENT, "%s; see `backstay agents`", why)
 		    : 0;

@@ -112,6 +112,11 @@ uint64_t queue_busy(struct queue *q, const struct entry *e);
  * brings an agent or a job, calls it. */
 void queue_dispatch(struct queue *q);
 
+/** queue_nobody(q, e, out, len): why no agent that is connected could take it;
+ * false: one could. */
+bool queue_nobody(
+    struct queue *q, const struct entry *e, char *out, size_t len);
+
 /** queue_reason(q, e, out, len): why a WAITING one waits. */
 void queue_reason(
     struct queue *q, const struct entry *e, char *out, size_t len);

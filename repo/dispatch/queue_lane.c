@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "repo/dispatch/queue_impl.h"
@@ -16,17 +17,13 @@ queue_lane_new(struct queue *q, const char *key, const char *from,
     bool may_backup, bool may_restore)
 {
 	struct queue_lane *l = xcalloc(1, sizeof(*l));
-	pthread_condattr_t attr;
 
 	l->q = q;
 	snprintf(l->key, sizeof(l->key), "%s", key);
 	snprintf(l->from, sizeof(l->from), "%s", from);
 	l->may_backup = may_backup;
 	l->may_restore = may_restore;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&l->work, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&l->work);
 	return l;
 }
 
@@ -264,10 +261,7 @@ take_work(struct queue_lane *l, struct queue_told *out)
 static void
 rest(struct queue_lane *l, uint64_t until_ms)
 {
-	struct timespec at = { .tv_sec = (time_t)(until_ms / 1000),
-		.tv_nsec = (long)(until_ms % 1000) * 1000000 };
-
-	pthread_cond_timedwait(&l->work, &l->q->mu, &at);
+	cond_wait_until(&l->work, &l->q->mu, until_ms);
 }
 
 static int

@@ -128,7 +128,7 @@ queue_agents_to_json(struct queue *q, const char *after, char *next)
 
 char (*queue_vms(struct queue *q, size_t *n))[VM_NAME_MAX + 1]
 {
-	char (*names)[VM_NAME_MAX + 1];
+	char(*names)[VM_NAME_MAX + 1];
 	const struct agent *g;
 	size_t most = 0;
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
@@ -45,14 +46,10 @@ struct events *
 events_new(const char *repo)
 {
 	struct events *v = xcalloc(1, sizeof(*v));
-	pthread_condattr_t attr;
 
 	v->repo = xstrdup(repo);
 	pthread_mutex_init(&v->mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&v->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&v->changed);
 	return v;
 }
 
@@ -171,13 +168,11 @@ int
 events_take(struct events *v, int timeout_ms, struct event *out)
 {
 	uint64_t until = now_ms() + (uint64_t)timeout_ms;
-	struct timespec at = { .tv_sec = (time_t)(until / 1000),
-		.tv_nsec = (long)(until % 1000) * 1000000 };
 	int rc = 0;
 
 	pthread_mutex_lock(&v->mu);
 	while (v->first == v->next && !v->closed && now_ms() < until)
-		pthread_cond_timedwait(&v->changed, &v->mu, &at);
+		cond_wait_until(&v->changed, &v->mu, until);
 	if (v->first < v->next)
 		*out = v->ring[v->first++ % EVENTS_QUEUED_MAX];
 	else

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
@@ -158,17 +159,13 @@ int
 hook_start(struct events *v, const char *repo, struct hook **out)
 {
 	struct hook *h = xcalloc(1, sizeof(*h));
-	pthread_condattr_t attr;
 	int rc;
 
 	h->v = v;
 	h->repo = xstrdup(repo);
 	h->command = xstrdup("");
 	pthread_mutex_init(&h->mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&h->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&h->changed);
 	h->wake = eventfd(0, EFD_CLOEXEC);
 	if (h->wake == -1) {
 		rc = log_sys("hook: eventfd");
@@ -186,16 +183,6 @@ err_free:
 	return rc;
 }
 
-/* Locked. */
-static void
-wait_until(struct hook *h, uint64_t until_ms)
-{
-	struct timespec at = { .tv_sec = (time_t)(until_ms / 1000),
-		.tv_nsec = (long)(until_ms % 1000) * 1000000 };
-
-	pthread_cond_timedwait(&h->changed, &h->mu, &at);
-}
-
 void
 hook_stop(struct hook *h, unsigned within_ms)
 {
@@ -206,7 +193,7 @@ hook_stop(struct hook *h, unsigned within_ms)
 	events_close(h->v);
 	pthread_mutex_lock(&h->mu);
 	while (!h->ended && now_ms() < until)
-		wait_until(h, until);
+		cond_wait_until(&h->changed, &h->mu, until);
 	pthread_mutex_unlock(&h->mu);
 	atomic_store(&h->cut, true);
 	if (write(h->wake, &one, sizeof(one)) != sizeof(one))
@@ -269,7 +256,7 @@ hook_wait(
 	pthread_mutex_lock(&h->mu);
 	while ((rc = look_up(h, number, out)) == ERR_TIMEOUT &&
 	    now_ms() < until && !h->ended)
-		wait_until(h, until);
+		cond_wait_until(&h->changed, &h->mu, until);
 	pthread_mutex_unlock(&h->mu);
 	return rc;
 }

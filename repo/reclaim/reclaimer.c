@@ -5,9 +5,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "repo/reclaim/compact.h"
@@ -53,28 +53,11 @@ struct reclaimer {
 	uint64_t lot_began_ms;
 };
 
-static struct timespec
-after_ms(uint64_t ms)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += (time_t)(ms / 1000);
-	t.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_nsec -= 1000000000;
-		t.tv_sec++;
-	}
-	return t;
-}
-
 /* mu is held; it is given up while waiting. */
 static void
 wait_ms(struct reclaimer *r, uint64_t ms)
 {
-	struct timespec t = after_ms(ms);
-
-	pthread_cond_timedwait(&r->changed, &r->mu, &t);
+	cond_wait_until(&r->changed, &r->mu, now_ms() + ms);
 }
 
 /* mu is held. */
@@ -205,7 +188,6 @@ reclaimer_start(
     struct store *s, const struct reclaim_options *o, struct reclaimer **out)
 {
 	struct reclaimer *r = xcalloc(1, sizeof(*r));
-	pthread_condattr_t ca;
 
 	r->s = s;
 	r->live_percent =
@@ -213,10 +195,7 @@ reclaimer_start(
 	r->rate = o->rate;
 	r->awake = true; /* what a stop interrupted goes on */
 	pthread_mutex_init(&r->mu, NULL);
-	pthread_condattr_init(&ca);
-	pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
-	pthread_cond_init(&r->changed, &ca);
-	pthread_condattr_destroy(&ca);
+	cond_init(&r->changed);
 	errno = pthread_create(&r->thread, NULL, reclaimer_main, r);
 	if (errno != 0) {
 		pthread_cond_destroy(&r->changed);

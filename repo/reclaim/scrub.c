@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
@@ -127,16 +128,7 @@ out:
 static void
 wait_ms(struct scrubber *r, uint64_t ms)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += (time_t)(ms / 1000);
-	t.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_nsec -= 1000000000;
-		t.tv_sec++;
-	}
-	pthread_cond_timedwait(&r->changed, &r->mu, &t);
+	cond_wait_until(&r->changed, &r->mu, now_ms() + ms);
 }
 
 static bool
@@ -320,7 +312,6 @@ scrubber_start(
     struct store *s, const struct scrub_options *o, struct scrubber **out)
 {
 	struct scrubber *r = xcalloc(1, sizeof(*r));
-	pthread_condattr_t ca;
 
 	r->s = s;
 	r->o = *o;
@@ -329,10 +320,7 @@ scrubber_start(
 	r->st.interval_s = o->interval_s;
 	pthread_mutex_init(&r->file, NULL);
 	pthread_mutex_init(&r->mu, NULL);
-	pthread_condattr_init(&ca);
-	pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
-	pthread_cond_init(&r->changed, &ca);
-	pthread_condattr_destroy(&ca);
+	cond_init(&r->changed);
 	if (r->st.finished != 0 && r->st.began == 0)
 		save(r); /* the time of the first pass counts from here */
 	errno = pthread_create(&r->thread, NULL, scrubber_main, r);

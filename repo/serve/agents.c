@@ -110,14 +110,16 @@ turn_agent(struct session *s, struct err *e)
 
 	if (s->job != NULL || s->prepared != NULL)
 		return err_set(e, ERR_INVAL, "this lane has a job");
-	rc = conn_serves(s->conn, e);
+	rc = keyring_lane_use(
+	    s->srv->keyring, s->key, s->usage, s->use, LANE_SERVES, e);
+	if (rc == 0) {
+		s->use = LANE_SERVES;
+		rc = conn_serves(s->conn, e);
+	}
 	if (rc != 0) {
 		s->ends = true;
 		return rc;
 	}
-	keyring_lane_use(
-	    s->srv->keyring, s->key, s->usage, s->use, LANE_SERVES, NULL);
-	s->use = LANE_SERVES;
 	lane_limit(s->lane, AGENT_FRAME_MAX);
 	s->served =
 	    queue_lane_new(s->srv->queue, s->key->name, lane_peer(s->lane),

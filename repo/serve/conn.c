@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/lane_ssh.h"
@@ -37,17 +37,12 @@ struct conn {
 void
 conns_init(struct conns *c, struct serve *srv, const char *host_key, int fd)
 {
-	pthread_condattr_t attr;
-
 	memset(c, 0, sizeof(*c));
 	c->srv = srv;
 	c->host_key = host_key;
 	c->wake = fd;
 	pthread_mutex_init(&c->mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->gone, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&c->gone);
 }
 
 void
@@ -148,7 +143,8 @@ publish(struct conn *k, struct lane *lane, const struct auth_key *key,
 		lane_shutdown(lane);
 	if (!k->local)
 		k->line = key_line(key);
-	if (c->nfresh >= SERVE_FRESH_MAX)
+	/* Those of hosts keep nobody from the console. */
+	if (!k->local && c->nfresh >= SERVE_FRESH_MAX)
 		rc = err_set(e, ERR_LIMIT,
 		    "%u lanes have not said yet what they are for, and there "
 		    "may not be more",
@@ -194,12 +190,19 @@ run(struct conn *k, struct lane *lane, const struct auth_key *key)
 	if (rc == 0)
 		rc = keyring_lane_begin(
 		    c->srv->keyring, key, &s.usage, &refused);
+	/* It waits a while, and is in no other key's way. */
+	if (rc != 0)
+		uncount(k);
 	session_run(&s, rc != 0 ? &refused : NULL);
-	if (rc == 0)
+	if (rc == 0 && s.use == LANE_WORKS)
 		keyring_lane_end(c->srv->keyring, s.usage, s.use);
 	/* Before the lane goes, or it could be cut when it is no more. */
 	unpublish(k);
 	lane_linger(lane, SERVE_FAREWELL_MS);
+	/* Others, of which all keys together have few, are its own until here.
+	 */
+	if (rc == 0 && s.use != LANE_WORKS)
+		keyring_lane_end(c->srv->keyring, s.usage, s.use);
 	lane_close(lane);
 	uncount(k);
 }
@@ -435,11 +438,8 @@ conns_cut_all(struct conns *c)
 bool
 conns_wait(struct conns *c, uint64_t until_ms)
 {
-	struct timespec t = { .tv_sec = (time_t)(until_ms / 1000),
-		.tv_nsec = (long)(until_ms % 1000) * 1000000 };
 	struct conn *k;
-	bool none;
-	int rc = 0;
+	bool none, late = false;
 
 	pthread_mutex_lock(&c->mu);
 	for (;;) {
@@ -451,9 +451,9 @@ conns_wait(struct conns *c, uint64_t until_ms)
 			continue;
 		}
 		none = c->first == NULL;
-		if (none || rc != 0)
+		if (none || late)
 			break;
-		rc = pthread_cond_timedwait(&c->gone, &c->mu, &t);
+		late = !cond_wait_until(&c->gone, &c->mu, until_ms);
 	}
 	pthread_mutex_unlock(&c->mu);
 	return none;

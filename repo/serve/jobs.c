@@ -369,12 +369,12 @@ jobs_cancel(struct jobs *a, uint64_t id, const char *who, struct err *e)
 		    "job %" PRIu64 " cannot be cancelled: what it is for is "
 		    "done, it is about to end",
 		    id);
-	if (rc == 0) {
+	if (rc == 0 && j != NULL) {
 		j->refs++;
 		mine = end_locked(j, JOB_CANCELLED, ERR_CLOSED, text);
 	}
 	pthread_mutex_unlock(&a->mu);
-	if (rc != 0)
+	if (rc != 0 || j == NULL)
 		return rc;
 	if (mine)
 		a->let_go(a->arg, j);

@@ -242,10 +242,11 @@ int
 keyring_lane_use(struct keyring *k, const struct auth_key *key, struct usage *u,
     enum lane_use from, enum lane_use to, struct err *e)
 {
+	unsigned most = to == LANE_SERVES ? KEYRING_SERVES_MAX : key->lanes;
 	int rc = 0;
 
 	pthread_mutex_lock(&k->mu);
-	if (to == LANE_WORKS && u->lanes[to] >= key->lanes) {
+	if (to != LANE_FRESH && u->lanes[to] >= most) {
 		rc = too_many(key, u->lanes[to], e);
 	} else {
 		u->lanes[from]--;

@@ -34,8 +34,11 @@ const struct auth *keyset_auth(const struct keyset *s);
 const struct auth_key *keyset_console(void);
 
 /* What a lane counts as: it has not said what it is for, it works, or it is
- * the control lane of an agent, which counts as none of the key's. */
+ * the control lane of an agent, which counts as none of those that work. */
 enum lane_use { LANE_FRESH, LANE_WORKS, LANE_SERVES };
+
+/* Control lanes of one key: the one that serves, and others that end. */
+enum { KEYRING_SERVES_MAX = 4 };
 
 /**
  * usage: what the key of a name has open.  keyring_lane_begin counts a fresh

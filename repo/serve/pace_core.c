@@ -196,7 +196,7 @@ choose_job(const struct pace_core *c, const struct pace_key *k, uint64_t now_ns)
 {
 	uint64_t lag =
 	    lag_of(k->meter.rate != 0 ? k->meter.rate : c->meter.rate);
-	uint64_t least = UINT64_MAX;
+	uint64_t least = 0;
 	struct pace_job *found = NULL;
 
 	for (struct pace_job *j = k->job; j != NULL; j = j->next) {
@@ -205,7 +205,7 @@ choose_job(const struct pace_core *c, const struct pace_key *k, uint64_t now_ns)
 		if (j->first == NULL || due_of(c, j, now_ns) != now_ns)
 			continue;
 		/* Of equals the one that waits, not always the same. */
-		if (had < least ||
+		if (found == NULL || had < least ||
 		    (had == least && j->of_all < found->of_all)) {
 			least = had;
 			found = j;

@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/base/notify.h"
@@ -94,29 +94,30 @@ look(struct pulse *p, struct pulse_look *l)
 	else
 		l->ledger_ms = now_ms() - p->asked;
 	l->listener_ms = listener_quiet_ms(p->listener);
-	if (l->ledger_ms < PULSE_SLOW_MS && l->listener_ms < PULSE_SLOW_MS)
-		p->at_disk = now_ms();
-	else if (pulse_at_disk())
+	if ((l->ledger_ms < PULSE_SLOW_MS && l->listener_ms < PULSE_SLOW_MS) ||
+	    pulse_at_disk())
 		p->at_disk = now_ms();
 	l->disk_ms = now_ms() - p->at_disk;
 }
 
 /*
- * The locks of jobs and catalog are held over nothing that waits: where one of
- * them is not to be had this thread stands still like all others, and the
- * watchdog goes hungry.
+ * The locks of jobs, queue and catalog are held over nothing that waits: where
+ * one of them is not to be had this thread stands still like all others, and
+ * the watchdog goes hungry.
  */
 void
 pulse_text(struct serve *srv, char text[PULSE_TEXT_MAX])
 {
+	unsigned n = jobs_running(srv->jobs), waiting, running, agents;
 	struct catalog_totals t;
-	unsigned n = jobs_running(srv->jobs);
 
 	catalog_totals(srv->catalog, &t);
+	queue_counts(srv->queue, &waiting, &running, &agents);
 	snprintf(text, PULSE_TEXT_MAX,
-	    "%u job%s run%s; %llu backups of %llu VMs", n, n == 1 ? "" : "s",
-	    n == 1 ? "s" : "", (unsigned long long)t.nbackups,
-	    (unsigned long long)t.nvms);
+	    "%u job%s run%s, %u wait%s; %u agent%s; %llu backups of %llu VMs",
+	    n, n == 1 ? "" : "s", n == 1 ? "s" : "", waiting,
+	    waiting == 1 ? "s" : "", agents, agents == 1 ? "" : "s",
+	    (unsigned long long)t.nbackups, (unsigned long long)t.nvms);
 }
 
 /* Once when it begins and once when it is over, and in the manager's line. */
@@ -178,13 +179,11 @@ static bool
 rest(struct pulse *p)
 {
 	uint64_t until = now_ms() + p->every_ms;
-	struct timespec at = { .tv_sec = (time_t)(until / 1000),
-		.tv_nsec = (long)(until % 1000) * 1000000 };
 	bool go;
 
 	pthread_mutex_lock(&p->mu);
 	while (!p->stopping && now_ms() < until)
-		pthread_cond_timedwait(&p->changed, &p->mu, &at);
+		cond_wait_until(&p->changed, &p->mu, until);
 	go = !p->stopping;
 	pthread_mutex_unlock(&p->mu);
 	return go;
@@ -213,7 +212,6 @@ int
 pulse_start(struct serve *srv, struct listener *l, struct pulse **out)
 {
 	unsigned ms = notify_watchdog_ms();
-	pthread_condattr_t attr;
 	struct pulse *p;
 
 	*out = NULL;
@@ -226,10 +224,7 @@ pulse_start(struct serve *srv, struct listener *l, struct pulse **out)
 	p->every_ms = ms != 0 && ms < EVERY_MS ? ms : EVERY_MS;
 	p->at_disk = p->asked = now_ms();
 	pthread_mutex_init(&p->mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&p->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&p->changed);
 	errno = pthread_create(&p->thread, NULL, pulse_main, p);
 	if (errno != 0) {
 		pulse_free(p);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
@@ -270,6 +271,11 @@ run(struct scheduler *s, struct scheduled *x, uint64_t now)
 	if (rc == 0) {
 		x->job = job;
 		x->state = SCHEDULE_RUNS;
+	} else if (rc == ERR_LIMIT) {
+		/* Full: it is no try, and its turn comes. */
+		schedule_unbegun(&x->v);
+		x->until = now + WAITING_S;
+		atomic_store(&s->unsaved, true);
 	} else if (rc != ERR_CLOSED) {
 		schedule_ended(&x->v, &p, now, JOB_FAILED, e.text);
 		say_ended(x, &p, JOB_FAILED, e.text);
@@ -354,13 +360,11 @@ static bool
 rest(struct scheduler *s)
 {
 	uint64_t until = now_ms() + SCHEDULER_TICK_MS;
-	struct timespec at = { .tv_sec = (time_t)(until / 1000),
-		.tv_nsec = (long)(until % 1000) * 1000000 };
 	bool go;
 
 	pthread_mutex_lock(&s->ends_mu);
 	while (!s->stopping && s->ends == NULL && now_ms() < until)
-		pthread_cond_timedwait(&s->changed, &s->ends_mu, &at);
+		cond_wait_until(&s->changed, &s->ends_mu, until);
 	go = !s->stopping;
 	pthread_mutex_unlock(&s->ends_mu);
 	return go;
@@ -448,7 +452,6 @@ int
 scheduler_start(struct serve *srv, struct scheduler **out)
 {
 	struct scheduler *s = xcalloc(1, sizeof(*s));
-	pthread_condattr_t attr;
 	int rc;
 
 	s->srv = srv;
@@ -456,10 +459,7 @@ scheduler_start(struct serve *srv, struct scheduler **out)
 	s->ends_last = &s->ends;
 	pthread_mutex_init(&s->mu, NULL);
 	pthread_mutex_init(&s->ends_mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&s->changed);
 	load(s);
 	resume(s);
 	rc = pruner_start(s, &s->pruner);

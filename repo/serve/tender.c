@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "repo/serve/partial.h"
@@ -24,13 +24,11 @@ static bool
 rest(struct tender *t)
 {
 	uint64_t until = now_ms() + TENDER_EVERY_MS;
-	struct timespec at = { .tv_sec = (time_t)(until / 1000),
-		.tv_nsec = (long)(until % 1000) * 1000000 };
 	bool go;
 
 	pthread_mutex_lock(&t->mu);
 	while (!t->stopping && now_ms() < until)
-		pthread_cond_timedwait(&t->changed, &t->mu, &at);
+		cond_wait_until(&t->changed, &t->mu, until);
 	go = !t->stopping;
 	pthread_mutex_unlock(&t->mu);
 	return go;
@@ -60,14 +58,10 @@ int
 tender_start(struct serve *srv, struct tender **out)
 {
 	struct tender *t = xcalloc(1, sizeof(*t));
-	pthread_condattr_t attr;
 
 	t->srv = srv;
 	pthread_mutex_init(&t->mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&t->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&t->changed);
 	errno = pthread_create(&t->thread, NULL, tender_main, t);
 	if (errno != 0) {
 		tender_free(t);

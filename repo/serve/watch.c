@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
@@ -151,13 +151,11 @@ static bool
 rest(struct watch *w)
 {
 	uint64_t until = now_ms() + WATCH_EVERY_MS;
-	struct timespec at = { .tv_sec = (time_t)(until / 1000),
-		.tv_nsec = (long)(until % 1000) * 1000000 };
 	bool go;
 
 	pthread_mutex_lock(&w->mu);
 	while (!w->stopping && now_ms() < until)
-		pthread_cond_timedwait(&w->changed, &w->mu, &at);
+		cond_wait_until(&w->changed, &w->mu, until);
 	go = !w->stopping;
 	pthread_mutex_unlock(&w->mu);
 	return go;
@@ -187,16 +185,12 @@ int
 watch_start(struct serve *srv, struct watch **out)
 {
 	struct watch *w = xcalloc(1, sizeof(*w));
-	pthread_condattr_t attr;
 
 	w->srv = srv;
 	/* What was known before the start was told before. */
 	w->damaged = store_ndamaged(srv->store);
 	pthread_mutex_init(&w->mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&w->changed);
 	errno = pthread_create(&w->thread, NULL, watch_main, w);
 	if (errno != 0) {
 		watch_free(w);

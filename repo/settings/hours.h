@@ -5,11 +5,11 @@
  *	200M
  *	200M, Mon-Fri 08:00-18:00 50M, Sat-Sun 0
  *
- * Parts, with commas between: [DAYS] [FROM-TO] RATE.  DAYS: Mon, or Mon-Fri (or Mon..Fri);
- * hours from 00:00 to 24:00, also over midnight (22:00-06:00), and what comes
- * after it belongs to the day before.  RATE: bytes a second, such as 50M; 0: no
- * limit.  Of the parts that fit the last one counts; where none does there is
- * no limit.
+ * Parts, with commas between: [DAYS] [FROM-TO] RATE.  DAYS: Mon, Mon-Fri, or
+ * Mon..Fri; hours from 00:00 to 24:00, also over midnight (22:00-06:00), and
+ * what comes after it belongs to the day before.  RATE: bytes a second, such as
+ * 50M; 0: no limit.  Of the parts that fit the last one counts; where none does
+ * there is no limit.
  */
 #ifndef REPO_SETTINGS_HOURS_H
 #define REPO_SETTINGS_HOURS_H

@@ -76,8 +76,7 @@ struct retain_policy settings_vm(const struct settings *s, const char *vm);
 
 /** settings_plan(s, vm, out): when that VM is backed up, by the same choice of
  * sections. */
-void settings_plan(
-    const struct settings *s, const char *vm, struct plan *out);
+void settings_plan(const struct settings *s, const char *vm, struct plan *out);
 
 /** settings_rule(name, text, p, e): the value of a key of [vm], as a person
  * wrote it, into ${p}.  ERR_INVAL: there is no such key, or what it takes. */

@@ -123,8 +123,7 @@ lost_the_rest(const struct reading *r)
 }
 
 static void
-take_of_plan(
-    struct reading *r, const struct settings_key *k, const char *value)
+take_of_plan(struct reading *r, const struct settings_key *k, const char *value)
 {
 	bool adds = k->type == SETTING_TIMES || k->type == SETTING_WINDOWS;
 	struct plan *p = &r->vm->plan;

@@ -30,7 +30,7 @@ struct settings_key {
 	enum settings_type type;
 	const char *initial; /* the default, as one writes it */
 	bool live;           /* may change while the daemon runs */
-	bool plan;  /* of [vm]: in struct plan */
+	bool plan;           /* of [vm]: in struct plan */
 	/* In struct settings, in struct retain_policy, or in struct plan. */
 	size_t off;
 	uint64_t min, max;

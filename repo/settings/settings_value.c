@@ -22,35 +22,12 @@ take_flag(const char *text, bool *out)
 	return ERR_INVAL;
 }
 
-/* "90", "90s", "30m", "2h", "7d", "4w", "1y" */
 static int
 take_duration(const struct settings_key *k, const char *text, uint64_t *out)
 {
-	static const struct {
-		char unit;
-		unsigned seconds;
-	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 },
-		{ 'w', 7 * 86400 }, { 'y', 365 * 86400 } };
-	uint64_t factor = k->unit, n;
-	size_t len = strlen(text);
-	char digits[16];
+	uint64_t n;
 
-	if (len == 0 || len >= sizeof(digits))
-		return ERR_INVAL;
-	memcpy(digits, text, len + 1);
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
-		if (text[len - 1] == units[i].unit) {
-			factor = units[i].seconds;
-			digits[len - 1] = 0;
-		}
-	/* Zero is zero in any unit. */
-	if (factor == 0 && strcmp(text, "0") == 0)
-		factor = 1;
-	if (factor == 0 ||
-	    number_parse(digits, 0, UINT64_MAX / 2 / factor, &n) != 0)
-		return ERR_INVAL;
-	n *= factor;
-	if (n < k->min || n > k->max)
+	if (seconds_parse(text, k->unit, &n) != 0 || n < k->min || n > k->max)
 		return ERR_INVAL;
 	*out = n;
 	return 0;

@@ -5,8 +5,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/name.h"
@@ -54,19 +54,15 @@ struct ledger *
 ledger_new(struct index *x, struct pack_set *p, unsigned batch_ms)
 {
 	struct ledger *l = xcalloc(1, sizeof(*l));
-	pthread_condattr_t ca;
 
 	l->index = x;
 	l->packs = p;
 	l->batch_ms = batch_ms != 0 ? batch_ms : LEDGER_BATCH_MS;
 	gate_init(&l->gate);
 	pthread_mutex_init(&l->mu, NULL);
-	pthread_condattr_init(&ca);
-	pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
-	pthread_cond_init(&l->work, &ca);
+	cond_init(&l->work);
 	pthread_cond_init(&l->space, NULL);
 	pthread_cond_init(&l->done, NULL);
-	pthread_condattr_destroy(&ca);
 	return l;
 }
 
@@ -97,20 +93,11 @@ ledger_main(void *arg)
 
 		pthread_mutex_lock(&l->mu);
 		while ((wait = due_ms(l)) != 0) {
-			struct timespec t;
-
 			if (wait == UINT64_MAX) {
 				pthread_cond_wait(&l->work, &l->mu);
 				continue;
 			}
-			clock_gettime(CLOCK_MONOTONIC, &t);
-			t.tv_sec += (time_t)(wait / 1000);
-			t.tv_nsec += (long)(wait % 1000) * 1000000;
-			if (t.tv_nsec >= 1000000000) {
-				t.tv_nsec -= 1000000000;
-				t.tv_sec++;
-			}
-			pthread_cond_timedwait(&l->work, &l->mu, &t);
+			cond_wait_until(&l->work, &l->mu, now_ms() + wait);
 		}
 		last = l->stopping;
 		if (last)

@@ -89,7 +89,8 @@ settings '[daemon]' 'scrub-interval = 7d' 'verbose = yes' 'index = ../idx' \
 mv "$repo/index" "$dir/idx"
 start_daemon # its --listen wins
 console status --json >"$dir/status.json" || fail status
-grep -q '^debug: ' "$daemon_log" || fail "verbose does nothing"
+said_debug() { grep -q "^debug: " "$daemon_log"; }
+wait_for 10 said_debug || fail "verbose does nothing"
 [ ! -e "$repo/index" ] || fail "the index is at its old place"
 stop_daemon
 check_store # finds the index where the settings have it

@@ -13,31 +13,37 @@ if [ -n "${LONG:-}" ]; then
 	size=900 off=5 share=10 t=5
 else
 	# Other tests run beside this one.
-	size=200 off=15 share=25 t=1
+	size=300 off=15 share=25 t=1
 fi
-[ -z "$sanitized" ] || off=30 share=40
 
-# measure VM|all TARGET RATE:SECONDS...: in rates.json; within ${off} percent.
-measure() {
-	local name
-
-	"$PYTHON" "$top/tests/e2e/rates.py" "$BIN/backstay" "$repo" \
-		"$(cat "$repo/port")" "$@" >"$dir/rates.json" ||
-		fail "rates.py $*"
-	for name in counted wire; do
-		name=$(json "$dir/rates.json" "j['${name}_off_percent']")
-		json "$dir/rates.json" "abs($name) <= $off" | grep -q True ||
-			fail "$*: $(cat "$dir/rates.json")"
-	done
-	[ -z "${LONG:-}" ] || cat "$dir/rates.json"
+# good JOBS: the figures in rates.json.  A machine that has no time moves less
+# than it may, but nothing moves more.
+good() {
+	json "$dir/rates.json" "len(j['jobs']) == $1 and
+		max(j['counted_off_percent'], j['wire_off_percent']) <= $off and
+		(bool('$sanitized') or
+		min(j['counted_off_percent'], j['wire_off_percent']) >= -$off and
+		max(j['jobs'].values()) / min(j['jobs'].values()) <=
+		1 + $share / 100)" | grep -q True
 }
 
-# alike: two jobs were measured, and shared within ${share} percent.
-alike() {
-	json "$dir/rates.json" "len(j['jobs']) == 2 and
-		max(j['jobs'].values()) / min(j['jobs'].values()) <=
-		1 + $share / 100" | grep -q True ||
-		fail "they do not share alike: $(cat "$dir/rates.json")"
+# measure VM|all TARGET RATE:SECONDS...: within ${off} percent; of all: two jobs,
+# which share within ${share} percent.  Others may use the machine: three tries.
+measure() {
+	local jobs=1 try
+
+	[ "$1" != all ] || jobs=2
+	for try in 1 2 3; do
+		"$PYTHON" "$top/tests/e2e/rates.py" "$BIN/backstay" "$repo" \
+			"$(cat "$repo/port")" "$@" >"$dir/rates.json" ||
+			fail "rates.py $*"
+		if good $jobs; then
+			[ -z "${LONG:-}" ] || cat "$dir/rates.json"
+			return
+		fi
+		echo "$*: try $try: $(tr -d '\n' <"$dir/rates.json")"
+	done
+	fail "the rate is not kept"
 }
 
 # moves VM MIB: its job has moved so much.
@@ -93,7 +99,6 @@ four=$agent_pid
 wait_for 20 moves web1 2 || fail "web1 does not move"
 wait_for 20 moves web2 2 || fail "web2 does not move"
 measure all all 8:$t 16:$t 4:$t 10:$t
-alike
 ok "two backups keep a rate that is changed, and share it alike"
 
 in_force 10M $((10 << 20)) set
@@ -104,7 +109,7 @@ set_rate 0 --key four
 set_rate 3M --key one
 set_rate 12M
 measure web1 "key one" 3:$t 6:$((2 * t)) 2:$t
-measure web2 all 10:$((2 * t)) # which web1 leaves of 12
+measure web2 - 10:$((2 * t)) # which web1 leaves of 12
 ok "a key is held to its own rate, and what it leaves is the others'"
 
 set_rate settings --key one
@@ -128,7 +133,6 @@ agent_start one "$dir/two" restore web3@latest --disk "vda=$dir/r2.raw" \
 two=$agent_pid
 wait_for 20 moves web3 4 || fail "no restore moves"
 measure all all 10:$t 20:$t 6:$t
-alike
 ok "restores likewise"
 
 # The console's own: to no rate but its job's.

@@ -198,18 +198,7 @@ ok "Prometheus scrapes it"
 
 # --- damage
 
-"$PYTHON" - "$repo" "$dir/d0" <<'EOF' || fail "no pack holds the disk"
-import glob, sys
-needle = open(sys.argv[2], "rb").read(4096)
-for name in glob.glob(sys.argv[1] + "/packs/*/*.pack"):
-    with open(name, "r+b") as f:
-        at = f.read().find(needle)
-        if at >= 0:
-            f.seek(at + 100)
-            f.write(bytes([needle[100] ^ 255]))
-            sys.exit(0)
-sys.exit(1)
-EOF
+spoil_slice "$dir/d0" 0
 console verify -q web2@latest >"$dir/verify.out" 2>&1
 status=$?
 [ $status = 3 ] || fail "verify of damage: $status: $(cat "$dir/verify.out")"

@@ -109,18 +109,7 @@ settings "hook = $hook fixed word" "low-space = 0"
 seen low-space "" recovered
 ok "low space is told once, and its end"
 
-"$PYTHON" - "$repo" "$dir/d0" <<'EOF' || fail "no pack holds the disk"
-import glob, sys
-needle = open(sys.argv[2], "rb").read(4096)
-for name in glob.glob(sys.argv[1] + "/packs/*/*.pack"):
-    with open(name, "r+b") as f:
-        at = f.read().find(needle)
-        if at >= 0:
-            f.seek(at + 100)
-            f.write(bytes([needle[100] ^ 255]))
-            sys.exit(0)
-sys.exit(1)
-EOF
+spoil_slice "$dir/d0" 0
 console verify -q db/web1@latest >"$dir/verify.out" 2>&1
 seen damage db/web1 found 'j["damaged"] == 1 and j["new"] == 1 and
 	len(j["hit"]) == 1 and j["hit"][0].startswith("db/web1@") and

@@ -98,18 +98,28 @@ in_room() {
 		sh -c 'mount --rbind /dev "$1/dev" && exec chroot "$@"' sh \
 		"$room" "$@"
 }
-in_room apt-get -q -y purge backstay backstay-agent >"$dir/purge.log" 2>&1 || :
+if in_room dpkg -s backstay backstay-agent >/dev/null 2>&1; then
+	in_room apt-get -q -y purge backstay backstay-agent >"$dir/purge.log" 2>&1
+fi
 in_room userdel backstay >/dev/null 2>&1
 
-# Files but those that any package changes: dpkg's own, logs, caches, and what the
-# lists of users were before the user was made.
+# What the room has that what lies below has not, and what it lacks, but for what
+# any package changes: dpkg's own, logs, caches, and lists of users as they were.
 files() {
-	in_room find / -xdev \( -path /proc -o -path /sys -o -path /dev \
-		-o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache \
-		-o -path /tmp -o -path /packages -o -path /var/lib/apt \
-		-o -path /var/lib/systemd -o -path '/etc/*shadow-' \
-		-o -path '/etc/passwd-' -o -path '/etc/group-' -o -path "$top" \) -prune \
-		-o -print | sort
+	local it
+
+	(cd "$dir/layer/upper" && find . -mindepth 1 \( -path ./var/lib/dpkg \
+		-o -path ./var/log -o -path ./var/cache -o -path ./var/lib/apt \
+		-o -path ./var/lib/systemd -o -path ./tmp -o -path ./packages \
+		-o -path ./srv/backstay -o -path './etc/*shadow-' \
+		-o -path ./etc/passwd- -o -path ./etc/group- \) -prune -o -print) |
+		sort | while read -r it; do
+		if [ -c "$dir/layer/upper/$it" ]; then
+			echo "lost $it"
+		elif [ ! -e "$below/$it" ] && [ ! -L "$below/$it" ]; then
+			echo "new $it"
+		fi
+	done
 }
 # Libraries are what stays of any package; they come first.
 depends=$(for it in "$deb/out"/*.deb; do dpkg-deb -f "$it" Depends; done |
@@ -230,7 +240,7 @@ in_room apt-get -q -y remove backstay backstay-agent >"$dir/apt.log" 2>&1 ||
 in_room apt-get -q -y purge backstay backstay-agent >"$dir/apt.log" 2>&1 ||
 	fail "$(tail -n 20 "$dir/apt.log")"
 [ -e "$room/srv/backstay/backstay.json" ] || fail "the repository went"
-files | grep -v '^/srv/backstay' >"$dir/after"
-diff <(grep -v '^/srv/backstay' "$dir/before") "$dir/after" >"$dir/left" ||
+files >"$dir/after"
+diff "$dir/before" "$dir/after" >"$dir/left" ||
 	fail "left or lost: $(cat "$dir/left")"
 ok "purged: nothing is left but the repository"

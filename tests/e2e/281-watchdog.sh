@@ -40,7 +40,7 @@ mounts+=("$dir/mnt")
 
 make_repo "$dir/mnt/repo"
 start_daemon
-wait_for 5 said ' READY=1 STATUS=0 jobs run; 0 backups of 0 VMs$' ||
+wait_for 5 said ' READY=1 STATUS=0 jobs run, 0 wait; [01] agents*; 0 backups of 0 VMs$' ||
 	fail "not said to be ready: $(cat "$told")"
 [ "$(grep -n -m 1 -o EXTEND_TIMEOUT_USEC "$told" | cut -d: -f1)" -lt \
 	"$(grep -n -m 1 -o READY "$told" | cut -d: -f1)" ] ||
@@ -53,7 +53,7 @@ ok "it asks for time until it is up, then says so"
 enroll_agent kvm01
 mkdisk "$dir/disk" 16 disk
 backup kvm01 web1 --disk "vda=$dir/disk"
-wait_for 10 said ' STATUS=0 jobs run; 1 backups of 1 VMs$' ||
+wait_for 10 said ' STATUS=0 jobs run, 0 wait; [01] agents*; 1 backups of 1 VMs$' ||
 	fail "not said what it does: $(cat "$told")"
 ok "the line on what it does is kept up"
 
@@ -74,7 +74,7 @@ grows() { [ "$(stored)" -gt $((was + (1 << 20))) ]; }
 wait_for 20 grows || fail "the backup does not begin"
 at=$(lines)
 fsfreeze -f "$dir/mnt" || fail "fsfreeze"
-trap 'fsfreeze -u "$dir/mnt" 2>/dev/null; lib_cleanup' EXIT
+trap 'status=$?; fsfreeze -u "$dir/mnt" 2>/dev/null; (exit $status); lib_cleanup' EXIT
 wait_for 40 said_since "$at" 'STATUS=waits for the repository' ||
 	fail "not told that the disk is slow: $(tail -n 5 "$told")"
 alive "$agent_pid" || fail "the backup did not wait: $(cat "$dir/out.err")"
@@ -85,7 +85,7 @@ wait_for 20 fed || fail "not fed while the disk waits"
 fsfreeze -u "$dir/mnt" || fail "fsfreeze"
 trap lib_cleanup EXIT
 agent_wait "$agent_pid" || fail "the backup failed: $(cat "$dir/out.err")"
-wait_for 20 said_since "$before" ' STATUS=0 jobs run; 2 backups' ||
+wait_for 20 said_since "$before" ' STATUS=0 jobs run, 0 wait; [01] agents*; 2 backups' ||
 	fail "not told that it goes on: $(tail -n 3 "$told")"
 most=$(longest "$at")
 echo "# longest without food: $most ms"

@@ -376,6 +376,38 @@ same_disk() {
 
 same_bytes() { cmp -s "$1" "$2" || fail "$2 is not $1"; }
 
+# spoil FILE OFFSET: flips the bits of a byte.
+spoil() {
+	"$PYTHON" - "$1" "$2" <<'EOF' || fail "cannot spoil $1"
+import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(int(sys.argv[2]))
+    b = f.read(1)
+    f.seek(-1, 1)
+    f.write(bytes([b[0] ^ 0xff]))
+EOF
+}
+
+# find_bytes FILE...: "FILE OFFSET" of the needle, which is on stdin.
+find_bytes() {
+	"$PYTHON" -c 'import sys
+needle = sys.stdin.buffer.read()
+for name in sys.argv[1:]:
+    at = open(name, "rb").read().find(needle)
+    if at >= 0:
+        print(name, at)' "$@"
+}
+
+# spoil_slice DISK MIB: the pack's record that holds that place of the disk.
+spoil_slice() {
+	local file at
+
+	read -r file at < <(dd if="$1" bs=1M skip="$2" count=1 status=none |
+		head -c 4096 | find_bytes "$repo"/packs/*/*.pack)
+	[ -n "$file" ] || fail "no pack holds $1 at $2 MiB"
+	spoil "$file" $((at + 100))
+}
+
 # --- time
 
 # use_clock: daemons go by clocks that the test sets, from here on.

@@ -4,7 +4,7 @@
     rates.py BACKSTAY REPO PORT VM TARGET RATE:SECONDS...
 
 VM is whose job counts, or "all".  TARGET is "all", "key NAME" or "job N": whose
-rate is set, one RATE after the other (MiB a second).  Prints one JSON object: the time, the bytes that the rates
+rate is set, one RATE after the other (MiB a second); "-": none is.  Prints one JSON object: the time, the bytes that the rates
 amount to in it, and the bytes that moved: "counted" by the daemon's counters,
 "wire" by those of the kernel's TCP connections of PORT, and "jobs", by job.
 """
@@ -54,12 +54,15 @@ def grown(before, after):
 
 
 def set_rate(mib):
+    if target == "-":
+        return
     where = [] if target == "all" else \
         ["--" + target.split()[0], target.split()[1]]
     console("set", "bwlimit", mib + "M", *where)
 
 
 want = 0.0
+set_rate(plan[0].split(":")[0])
 (wire0, wire_at0), (counted0, at0) = between(wire), between(counted)
 since = at0
 rate = 0.0

@@ -11,7 +11,12 @@
 #include "proto/base/log.h"
 
 #define err_set(e, code, ...) ((void)(err_set)(e, code, __VA_ARGS__), (code))
-#define err_prefix(e, ...) ((void)(err_prefix)(e, __VA_ARGS__), (e)->code)
+#define err_prefix(e, ...)                                                     \
+	({                                                                     \
+		int analyzer_code = (e)->code;                                 \
+		(void)(err_prefix)(e, __VA_ARGS__);                            \
+		analyzer_code;                                                 \
+	})
 #define log_sys(...) ((void)(log_sys)(__VA_ARGS__), ERR_SYS)
 
 #endif

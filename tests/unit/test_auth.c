@@ -336,6 +336,32 @@ an_agent_s_lane_takes_none_of_those_that_work(void **state)
 	keyring_close(k);
 }
 
+static void
+one_key_does_not_take_all_places_of_agents(void **state)
+{
+	const struct folder *f = *state;
+	struct auth_key key = { .name = "a", .lanes = 64, .jobs = 1 };
+	struct usage *u[KEYRING_SERVES_MAX + 1];
+	struct keyring *k;
+	int n;
+
+	assert_int_equal(keyring_open(f->fd, &k, &e), 0);
+	for (n = 0; n < KEYRING_SERVES_MAX; n++) {
+		assert_int_equal(keyring_lane_begin(k, &key, &u[n], &e), 0);
+		assert_int_equal(keyring_lane_use(k, &key, u[n], LANE_FRESH,
+				     LANE_SERVES, &e),
+		    0);
+	}
+	assert_int_equal(keyring_lane_begin(k, &key, &u[n], &e), 0);
+	assert_int_equal(
+	    keyring_lane_use(k, &key, u[n], LANE_FRESH, LANE_SERVES, &e),
+	    ERR_LIMIT);
+	keyring_lane_end(k, u[n], LANE_FRESH);
+	while (n-- > 0)
+		keyring_lane_end(k, u[n], LANE_SERVES);
+	keyring_close(k);
+}
+
 int
 main(void)
 {
@@ -357,6 +383,9 @@ main(void)
 		    remove_folder),
 		cmocka_unit_test_setup_teardown(
 		    an_agent_s_lane_takes_none_of_those_that_work, make_folder,
+		    remove_folder),
+		cmocka_unit_test_setup_teardown(
+		    one_key_does_not_take_all_places_of_agents, make_folder,
 		    remove_folder),
 	};
 

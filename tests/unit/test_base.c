@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base: bytes, buf, err, io, json, crc32c. */
+/* base: bytes, buf, err, io, json, cond, crc32c. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -7,12 +7,14 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "proto/base/bytes.h"
 #include "proto/base/buf.h"
+#include "proto/base/cond.h"
 #include "proto/base/err.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
@@ -365,6 +367,47 @@ crc32c_by_table_and_by_instruction_agree(void **state)
 #endif
 }
 
+struct bell {
+	pthread_mutex_t mu;
+	pthread_cond_t rung;
+	bool did;
+};
+
+static void *
+ring(void *arg)
+{
+	struct bell *b = arg;
+
+	pthread_mutex_lock(&b->mu);
+	b->did = true;
+	pthread_cond_signal(&b->rung);
+	pthread_mutex_unlock(&b->mu);
+	return NULL;
+}
+
+static void
+a_wait_ends_at_its_time_or_when_it_is_woken(void **state)
+{
+	struct bell b = { .mu = PTHREAD_MUTEX_INITIALIZER };
+	uint64_t until = now_ms() + 30;
+	pthread_t t;
+
+	(void)state;
+	cond_init(&b.rung);
+	pthread_mutex_lock(&b.mu);
+	while (cond_wait_until(&b.rung, &b.mu, until))
+		;
+	assert_true(now_ms() >= until);
+	assert_int_equal(pthread_create(&t, NULL, ring, &b), 0);
+	until = now_ms() + 60000;
+	while (!b.did && cond_wait_until(&b.rung, &b.mu, until))
+		;
+	assert_true(b.did && now_ms() < until);
+	pthread_mutex_unlock(&b.mu);
+	pthread_join(t, NULL);
+	pthread_cond_destroy(&b.rung);
+}
+
 int
 main(void)
 {
@@ -384,6 +427,7 @@ main(void)
 		cmocka_unit_test(json_over_its_length_is_refused),
 		cmocka_unit_test(json_getters_name_what_is_wrong),
 		cmocka_unit_test(json_is_printed_with_sorted_keys),
+		cmocka_unit_test(a_wait_ends_at_its_time_or_when_it_is_woken),
 		cmocka_unit_test(crc32c_gives_the_known_values),
 		cmocka_unit_test(crc32c_in_parts_is_that_of_the_whole),
 		cmocka_unit_test(crc32c_by_table_and_by_instruction_agree),

@@ -242,6 +242,38 @@ sizes_that_overflow_or_make_no_sense_are_refused(void **state)
 }
 
 static void
+lengths_of_time_are_read_with_their_units(void **state)
+{
+	static const struct {
+		const char *s;
+		unsigned unit;
+		uint64_t v;
+	} t[] = { { "0", 0, 0 }, { "0s", 0, 0 }, { "90s", 0, 90 },
+		{ "30m", 0, 1800 }, { "2h", 3600, 7200 }, { "7d", 0, 604800 },
+		{ "4w", 0, 2419200 }, { "1y", 0, 31536000 }, { "90", 1, 90 },
+		{ "2", 3600, 7200 },
+		{ "18446744073709551615", 1, UINT64_MAX } };
+	static const char *const bad[] = { "", "s", "5", "-1s", "1.5h", "1 d",
+		" 1d", "1D", "1h30m", "1dd", "yesterday", "584942417356y",
+		"18446744073709551616s", "000000000000000000000001s" };
+	uint64_t v;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(t); i++) {
+		assert_int_equal(seconds_parse(t[i].s, t[i].unit, &v), 0);
+		if (v != t[i].v)
+			fail_msg("%s is %llu", t[i].s, (unsigned long long)v);
+	}
+	v = 7;
+	for (size_t i = 0; i < COUNT(bad); i++)
+		if (seconds_parse(bad[i], 0, &v) != ERR_INVAL)
+			fail_msg("%s", bad[i]);
+	assert_int_equal(
+	    seconds_parse("18446744073709551616", 1, &v), ERR_INVAL);
+	assert_int_equal(v, 7);
+}
+
+static void
 sizes_are_printed_for_people(void **state)
 {
 	static const struct {
@@ -298,6 +330,7 @@ main(void)
 		cmocka_unit_test(sizes_are_read_with_their_units),
 		cmocka_unit_test(
 		    sizes_that_overflow_or_make_no_sense_are_refused),
+		cmocka_unit_test(lengths_of_time_are_read_with_their_units),
 		cmocka_unit_test(sizes_are_printed_for_people),
 		cmocka_unit_test(
 		    numbers_are_whole_decimal_and_within_their_bounds),

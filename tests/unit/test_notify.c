@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proto/base/notify.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -115,7 +116,7 @@ a_reload_tells_its_time(void **state)
 	notify_reloading();
 	assert_true(hear(*state, text, WAIT_MS));
 	assert_int_equal(
-	    sscanf(text, "RELOADING=1\nMONOTONIC_USEC=%ju", &us), 1);
+	    sscanf(text, "RELOADING=1\nMONOTONIC_USEC=%" SCNu64, &us), 1);
 	assert_true(us > 0);
 }
 

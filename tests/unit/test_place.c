@@ -166,6 +166,26 @@ another_file_of_that_name_is_refused_and_taken_when_named(void **state)
 }
 
 static void
+where_it_was_may_be_no_place_of_the_machine(void **state)
+{
+	char path[100];
+	const char *own[] = { "/nonexistent", path };
+	struct restore_options o = { .own = own, .nown = 1 };
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/a.raw", dir);
+	make_raw("a.raw", LEN);
+	backed_up(path, "raw", LEN);
+	assert_int_equal(check(&o), ERR_DENIED);
+	o.nown = 2;
+	assert_int_equal(check(&o), 0);
+	unlink("a.raw");
+	o.nown = 1;
+	assert_int_equal(check(&o), ERR_DENIED);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void
 another_size_or_format_is_refused(void **state)
 {
 	(void)state;
@@ -303,6 +323,7 @@ main(void)
 		cmocka_unit_test(the_disk_that_was_backed_up_is_taken),
 		cmocka_unit_test(
 		    another_file_of_that_name_is_refused_and_taken_when_named),
+		cmocka_unit_test(where_it_was_may_be_no_place_of_the_machine),
 		cmocka_unit_test(another_size_or_format_is_refused),
 		cmocka_unit_test(a_raw_disk_that_looks_like_an_image_is_raw),
 		cmocka_unit_test(a_backup_that_does_not_say_where_needs_a_name),

@@ -14,6 +14,7 @@
 
 #include "agent/serve/conf_impl.h"
 #include "proto/base/io.h"
+#include "tests/unit/etc_fixture.h"
 
 static char file[64];
 static struct buf wrong;
@@ -259,22 +260,6 @@ what_is_in_force_stays_while_it_is_used(void **state)
 }
 
 static void
-read_source(const char *name, struct buf *out)
-{
-	const char *at[] = { "etc", "../etc", "../../etc", "../../../etc" };
-	int rc = ERR_NOENT;
-
-	for (size_t i = 0; rc != 0 && i < sizeof(at) / sizeof(at[0]); i++) {
-		char *path = xasprintf("%s/%s", at[i], name);
-
-		rc = file_read(AT_FDCWD, path, 1 << 20, out);
-		free(path);
-	}
-	if (rc != 0)
-		fail_msg("etc/%s: run the test in the source tree", name);
-}
-
-static void
 the_sample_has_each_key_at_its_default(void **state)
 {
 	struct buf sample = { 0 }, etc = { 0 };
@@ -293,7 +278,7 @@ the_sample_has_each_key_at_its_default(void **state)
 			fail_msg("the sample lacks %s", k->name);
 		free(line);
 	}
-	read_source("agent.conf", &etc);
+	etc_read("agent.conf", &etc);
 	if (strcmp(buf_cstr(&etc), buf_cstr(&sample)) != 0)
 		fail_msg("etc/agent.conf is not what `backstay-agent serve "
 			 "--sample` prints");
@@ -307,7 +292,7 @@ the_manual_has_each_key_and_its_default(void **state)
 	struct buf man = { 0 };
 
 	(void)state;
-	read_source("agent.conf.5", &man);
+	etc_read("agent.conf.5", &man);
 	for (unsigned i = 0; i < CONF_NKEYS; i++) {
 		const struct conf_key *k = &conf_keys[i];
 		char *item = xasprintf("\n.It Ic %s No = Ar ", k->name);

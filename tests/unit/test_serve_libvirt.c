@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/guest/guard.h"
 #include "agent/serve/conf_impl.h"
@@ -183,6 +184,54 @@ what_changes_is_noticed_and_what_does_not_is_not(void **state)
 	free(agent);
 }
 
+/* What a power cut left of a restore to that disk, before it had begun. */
+static char *
+leave_journal(const char *name)
+{
+	static const char text[] =
+	    "{\"format\": 1, \"id\": \"000102030405060708090a0b0c0d0e0f\", "
+	    "\"disks\": [{\"dir\": \"%s\", \"name\": \"first\", \"new\": 1, "
+	    "\"old\": 2}, {\"dir\": \"%s\", \"name\": \"%s\", \"new\": 3, "
+	    "\"old\": 4}]}";
+	char *path = xasprintf("%s/.%s.swap", room->dir, name);
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_true(fprintf(f, text, room->dir, room->dir, name) > 0);
+	assert_int_equal(fclose(f), 0);
+	return path;
+}
+
+/* As at boot: the agent may be there before libvirt is. */
+static void
+an_interrupted_swap_is_ended_when_libvirt_tells_of_the_disk(void **state)
+{
+	char *agent = with_libvirt("scan = 1s"), *journal;
+	struct conf_now *n = conf_now_new(conf_of(agent, ""));
+	uint64_t until = now_ms() + WAIT_MS;
+	struct lookout *l;
+
+	(void)state;
+	room_power_off(room);
+	journal = leave_journal("vdb.raw");
+	room_daemon_stop(room);
+	l = lookout_new(n);
+	/* Before there is a list, nothing is told. */
+	while (lookout_version(l) == 0 && now_ms() < until)
+		(void)lookout_wait(l, 10);
+	assert_int_equal(access(journal, F_OK), 0);
+	room_daemon_start(room);
+	room->dom = virDomainLookupByName(room->conn, "d");
+	assert_non_null(room->dom);
+	while (access(journal, F_OK) == 0 && now_ms() < until)
+		(void)poll(NULL, 0, 10);
+	assert_int_equal(access(journal, F_OK), -1);
+	assert_true(lookout_free(l));
+	conf_now_free(n);
+	free(journal);
+	free(agent);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, libvirt_fresh, tear_down)
 
 int
@@ -193,6 +242,8 @@ main(int argc, char **argv)
 		TEST(a_section_means_a_domain_by_name_or_says_which),
 		TEST(a_domain_is_backed_up_by_its_identity),
 		TEST(what_changes_is_noticed_and_what_does_not_is_not),
+		TEST(
+		    an_interrupted_swap_is_ended_when_libvirt_tells_of_the_disk),
 	};
 	int rc = guard_main(argc, argv);
 

@@ -259,6 +259,8 @@ a_host_says_what_may_be_written_there(void **state)
 	assert_int_equal(runs("backup", "p", "{}"), 0);
 	host(own);
 	assert_int_equal(runs("restore", "p", "{\"backup\": \"p@latest\"}"), 0);
+	/* Not wherever the backup says that its disks were. */
+	has(" --swap --own=/a ");
 	snprintf(options, sizeof(options), to, "raw:/a");
 	assert_int_equal(runs("restore", "p", options), 0);
 	snprintf(options, sizeof(options), to, "/etc/passwd");

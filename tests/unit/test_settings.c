@@ -528,112 +528,6 @@ a_reload_of_a_file_with_faults_changes_nothing(void **state)
 	settings_close(n);
 }
 
-/* The text with each "#key = " and "#[section]" in force. */
-static char *
-uncommented(const struct buf *sample)
-{
-	char *out = xmalloc(sample->len + 1);
-	size_t n = 0;
-
-	for (size_t i = 0; i < sample->len; i++) {
-		bool first = i == 0 || sample->data[i - 1] == '\n';
-
-		if (first && sample->data[i] == '#' &&
-		    sample->data[i + 1] != ' ')
-			continue;
-		out[n++] = (char)sample->data[i];
-	}
-	out[n] = 0;
-	return out;
-}
-
-static void
-the_sample_has_each_key_at_its_default(void **state)
-{
-	struct buf sample = { 0 };
-	struct settings *plain;
-	char *text;
-
-	(void)state;
-	settings_sample(&sample);
-	assert_int_equal(reads(buf_cstr(&sample)), 0);
-	assert_int_equal(s->nvms, 0);
-	plain = s;
-	s = NULL;
-	text = uncommented(&sample);
-	if (reads(text) != 0)
-		fail_msg("%s", buf_cstr(&wrong));
-	assert_int_equal(s->nvms, 1);
-	for (unsigned i = 0; i < settings_nkeys; i++) {
-		const struct settings_key *k = &settings_keys[i];
-		char *line = xasprintf("\n#%s = %s\n", k->name, k->initial);
-
-		if (strstr(buf_cstr(&sample), line) == NULL)
-			fail_msg("the sample lacks %s", k->name);
-		if (strcmp(k->section, "daemon") == 0)
-			assert_string_equal(s->text[i], plain->text[i]);
-		else if ((s->vm[0].policy.set & k->set) == 0)
-			fail_msg("[vm] of the sample lacks %s", k->name);
-		free(line);
-	}
-	assert_int_equal(settings_vm(s, "web1").set, 0);
-	settings_free(plain);
-	buf_fini(&sample);
-	free(text);
-}
-
-static void
-read_manual(const char *name, struct buf *out)
-{
-	const char *at[] = { "etc", "../etc", "../../etc", "../../../etc" };
-	int rc = ERR_NOENT;
-
-	for (size_t i = 0; rc != 0 && i < sizeof(at) / sizeof(at[0]); i++) {
-		char *path = xasprintf("%s/%s", at[i], name);
-
-		rc = file_read(AT_FDCWD, path, 1 << 20, out);
-		free(path);
-	}
-	if (rc != 0)
-		fail_msg("etc/%s: run the test in the source tree", name);
-}
-
-static void
-the_manual_has_each_key_and_its_default(void **state)
-{
-	struct buf conf = { 0 }, daemon = { 0 };
-
-	(void)state;
-	read_manual("backstayd.conf.5", &conf);
-	read_manual("backstayd.8", &daemon);
-	for (unsigned i = 0; i < settings_nkeys; i++) {
-		const struct settings_key *k = &settings_keys[i];
-		char *item = xasprintf("\n.It Ic %s No = Ar ", k->name);
-		char *initial = xasprintf("Default: %s.",
-		    k->initial[0] != 0 ? k->initial : "nothing");
-		char *option = xasprintf("\n.It Fl -%s", k->name);
-		const char *at = strstr(buf_cstr(&conf), item), *next = NULL;
-
-		if (at == NULL)
-			fail_msg("backstayd.conf(5) lacks \"%s\"", item + 1);
-		if (at != NULL) {
-			next = strstr(at + 1, "\n.It ");
-			at = strstr(at, initial);
-		}
-		if (at == NULL || (next != NULL && at > next))
-			fail_msg("backstayd.conf(5): %s: no \"%s\"", k->name,
-			    initial);
-		if (strcmp(k->section, "daemon") == 0 &&
-		    strstr(buf_cstr(&daemon), option) == NULL)
-			fail_msg("backstayd(8) lacks --%s", k->name);
-		free(item);
-		free(initial);
-		free(option);
-	}
-	buf_fini(&conf);
-	buf_fini(&daemon);
-}
-
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -656,8 +550,6 @@ main(void)
 		TEST(what_is_wrong_with_a_schedule_is_told),
 		TEST(a_reload_changes_what_may_and_names_what_may_not),
 		TEST(a_reload_of_a_file_with_faults_changes_nothing),
-		TEST(the_sample_has_each_key_at_its_default),
-		TEST(the_manual_has_each_key_and_its_default),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
