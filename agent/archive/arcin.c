@@ -139,6 +139,8 @@ take_entry(struct arcin *a, struct archive_entry *entry, struct err *e)
 	    archive_entry_size_is_set(entry) && archive_entry_size(entry) >= 0;
 	if (a->member.has_size)
 		a->member.size = (uint64_t)archive_entry_size(entry);
+	if (archive_entry_mtime_is_set(entry) && archive_entry_mtime(entry) > 0)
+		a->member.mtime = (uint64_t)archive_entry_mtime(entry);
 	a->standing = true;
 	a->block = NULL;
 	a->block_off = 0;

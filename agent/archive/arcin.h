@@ -21,6 +21,7 @@ struct arcin_member {
 					*/
 	uint64_t size;                 /* with its holes */
 	bool has_size;                 /* else it is known at its end only */
+	uint64_t mtime;                /* seconds since 1970; 0: not told */
 };
 
 /**
