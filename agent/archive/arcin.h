@@ -42,6 +42,9 @@ void arcin_close(struct arcin *a);
 int arcin_next(struct arcin *a, struct err *e);
 const struct arcin_member *arcin_member(const struct arcin *a);
 
+/** arcin_began(a): it had a member, or a folder. */
+bool arcin_began(const struct arcin *a);
+
 /**
  * arcin_read(a, data, len, off, e): exactly those bytes of the member; ${off}
  * is never before the end of the read before.  What lies between is passed

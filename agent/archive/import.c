@@ -39,6 +39,9 @@ run_fd(const struct import_options *o, int fd, bool rewinds,
 	else if (rc == 0)
 		rc = import_foreign(o, a, out, e);
 	/* A disk may begin with zeroes, as an archive without members does. */
+	else if (rc == ERR_NOENT && a != NULL && arcin_began(a))
+		rc = arcin_fail(
+		    a, ERR_INVAL, e, "has no disks, but folders only");
 	else if ((rc == ERR_NOENT || rc == ERR_UNSUP) && rewinds)
 		rc = import_foreign(o, NULL, out, e);
 	else if (rc == ERR_NOENT || rc == ERR_UNSUP)

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -47,9 +48,28 @@ static const struct {
 	{ "vhdxfile", 8, "a VHDX image" },
 	{ "conectix", 8, "a VHD image" },
 	{ "<<< ", 4, "a VDI image" },
+	{ "!<arch>\n", 8, "an ar archive" },
+	{ "070701", 6, "a cpio archive" },
 	{ "QED\0", 4, "a QED image" },
 };
 
+static bool
+is_packed(const char *name)
+{
+	static const char *const ends[] = { ".tar", ".tgz", ".zip", ".ova",
+		".gz", ".xz", ".zst", ".bz2", ".7z", ".tzst", ".txz" };
+	size_t n = strlen(name);
+
+	for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		size_t len = strlen(ends[i]);
+
+		if (n > len && strcasecmp(name + n - len, ends[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Nobody says that it is raw: it has to look like a disk. */
 static int
 refuse_other_kinds(struct source *s, const char *name, struct err *e)
 {
@@ -66,6 +86,11 @@ refuse_other_kinds(struct source *s, const char *name, struct err *e)
 			    "make it a raw or qcow2 image; raw:FILE is taken "
 			    "as it is",
 			    name, magics[i].what);
+	if (rc == 0 && (is_packed(name) || s->size % 512 != 0))
+		rc = err_set(e, ERR_UNSUP,
+		    "%s: is no archive that can be read, and no disk by its "
+		    "%s; raw:FILE is taken as it is",
+		    name, is_packed(name) ? "name" : "size");
 	return rc;
 }
 
@@ -177,6 +202,10 @@ spooled(struct foreign *f, struct err *e)
 		else if (kind == DISK_NAME_DISK &&
 		    strcmp(src->format, "raw") == 0)
 			rc = refuse_other_kinds(src, s->member, e);
+		else if (kind == DISK_NAME_RAW && src->size % 512 != 0)
+			rc = err_set(e, ERR_INVAL,
+			    "%.200s: no disk has %llu bytes", s->member,
+			    (unsigned long long)src->size);
 		if (rc != 0)
 			source_close(src);
 		else

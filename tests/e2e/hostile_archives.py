@@ -112,7 +112,7 @@ put("thousands.tar", tar(*[entry("d%d.raw" % i, b"\1" * 512)
                            for i in range(5000)]), "one too many")
 put("folders-only.tar", tar(*[entry("d%d" % i, b"", tarfile.DIRTYPE)
                               for i in range(3000)]),
-    "empty|no disks|has no|raw disk")
+    "no disks")
 put("empty-disk.tar", tar(entry("vda.raw", b"")), "is empty")
 
 # --- sizes
@@ -120,7 +120,7 @@ for size in (8 << 30, 1 << 50, 1 << 61, (1 << 63) - 1, 1 << 63, (1 << 88) - 1):
     put("huge-%d.tar" % size.bit_length(), header("vda.raw", size) + DISK,
         "room for|no disk has|damaged|size")
 put("cut-off.tar", whole[:40000], "damaged|too early|cut off")
-put("cut-in-header.tar", whole[:300], "damaged|cut off|as a raw disk|size")
+put("cut-in-header.tar", whole[:300], "no disk by its")
 two = tar(good, entry("vdb.raw", DISK))
 put("cut-in-second.tar", two[:len(DISK) + 512 + 30000],
     "damaged|too early|cut off")
@@ -140,7 +140,6 @@ put("long-link.tar", header("././@LongLink", 1 << 34, b"L") + b"a" * 10000,
 for name, m in (("beyond", "0,512,1099511627776,512"),
                 ("overlap", "0,2048,512,2048"),
                 ("backwards", "4096,512,0,512"),
-                ("negative", "-512,512,0,-1"),
                 ("wraps", "18446744073709551104,1024,512,9223372036854775807"),
                 ("million", ",".join("%d,0" % (i * 512)
                                      for i in range(100000)))):
@@ -171,16 +170,15 @@ put("layers.gz", layers, "compressed with|damaged|no archive|filter")
 
 # --- checksums, and ends of compressed files
 packed = gzip.compress(whole)
-put("cut.tar.gz", packed[:len(packed) // 2], "damaged|cut off|truncated")
-put("crc.tar.gz", packed[:-8] + b"\1\2\3\4" + packed[-4:], ".")
+put("cut.tar.gz", packed[:len(packed) // 2], "damaged|compressed with")
 packed = lzma.compress(whole)
-put("cut.tar.xz", packed[:len(packed) // 2], "damaged|cut off|truncated")
+put("cut.tar.xz", packed[:len(packed) // 2], "damaged|compressed with")
 put("crc.tar.xz", packed[:-40] + b"\xff" * 8 + packed[-32:],
     "damaged|cut off|Lzma|corrupt")
 packed = zstd(whole)
-put("cut.tar.zst", packed[:len(packed) // 2], "damaged|cut off|truncated")
+put("cut.tar.zst", packed[:len(packed) // 2], "damaged|compressed with")
 put("crc.tar.zst", packed[:2000] + b"\xff" * 64 + packed[2064:],
-    "damaged|cut off|corrupt|Zstd")
+    "damaged|compressed with")
 second = bytearray(two)
 at = len(DISK) + 1024 - len(DISK) % 512
 for i in range(0, len(second), 512):
@@ -217,7 +215,7 @@ put("descriptor.zip", zipped([("vda.raw", DISK)], unseekable=True),
 link = zipfile.ZipInfo("vda.raw")
 link.create_system = 3
 link.external_attr = 0o120777 << 16
-put("symlink.zip", zipped([(link, "/etc/passwd")]), ".")
+put("symlink.zip", zipped([(link, "/etc/passwd")]), "no disk has 11|no plain")
 z = zipped([("vda.raw", DISK)])
 z[14:18] = b"\1\2\3\4"
 put("crc.zip", z, "damaged|CRC")
@@ -230,7 +228,7 @@ put("lies-short.zip", z, "damaged|longer|size")
 z = zipped([("vda.raw", DISK)])
 z[22:26] = struct.pack("<I", 0xfffffff0)
 put("lies-long.zip", z, "room for|damaged|size")
-put("cut.zip", zipped([("vda.raw", DISK)])[:40000], "damaged|cut off|truncated")
+put("cut.zip", zipped([("vda.raw", DISK)])[:3000], "damaged|cut off|truncated")
 z = zipped([("vda.raw", bytes(256 << 20))])
 put("bomb.zip", z, "room for")
 z[22:26] = struct.pack("<I", 1 << 20)
@@ -272,7 +270,7 @@ put("disk.raw.zst", zstd(DISK), "compressed with zstd")
 put("disk.vmdk", b"KDMV" + bytes(4092), "VMDK")
 put("disk.7z", b"7z\xbc\xaf\x27\x1c" + bytes(4090), "7z")
 put("disk.rar", b"Rar!\x1a\x07\x01\0" + bytes(4088), "rar")
-put("deb", b"!<arch>\n" + bytes(4088), "ar archive|no archive|not taken")
+put("deb", b"!<arch>\n" + bytes(4088), "an ar archive")
 
 with open(os.path.join(out, "table"), "w") as f:
     for name, why in table:
