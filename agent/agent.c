@@ -18,10 +18,9 @@ static const struct {
 	    "back up disks, or a virtual machine as it is now" },
 	{ "restore", cmd_restore, "write disks of a backup" },
 	{ "export", cmd_export, "write a whole backup as one archive" },
-	{ "import", cmd_import, "make a backup out of an archive" },
 	{ "list", cmd_list, "list backups" },
 	{ "delete", cmd_delete, "delete backups" },
-	{ "import", cmd_import_cloudstack, "import CloudStack's NAS backups" },
+	{ "import", cmd_import, "make backups out of archives and images" },
 	{ "serve", cmd_serve, "stay, and do what the NAS asks for" },
 };
 

@@ -22,9 +22,6 @@ int cmd_export(int argc, char **argv);
 int cmd_import(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_delete(int argc, char **argv);
-/* "import" with --cloudstack. */
-bool cmd_import_is_cloudstack(int argc, char **argv);
-int cmd_import_cloudstack(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 
 /** cmd_misuse(cmd, fmt, ...): one line and where to read more; EXIT_MISUSE. */

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/archive/nasimport.h"
+#include "agent/archive/nastree.h"
 #include "agent/cmd.h"
+#include "agent/cmd_import.h"
 #include "proto/base/json.h"
 
 #define CMD "import "
@@ -146,6 +150,36 @@ run(const struct cmd_common *c, struct nasimport_options *o)
 	if (rc != 0)
 		return cmd_failed("import ended before its end", &e);
 	return sum.n[NASIMPORT_PASSED] > 0 ? EXIT_FAILED : code;
+}
+
+int
+cmd_import_folder(const struct cmd_common *c, const struct backup_options *b,
+    const char *path)
+{
+	struct nasimport_options o = { .backup = *b, .vm = b->vm };
+	char whole[PATH_MAX], *slash;
+	struct err e = { 0 };
+
+	if (realpath(path, whole) == NULL || strcmp(whole, "/") == 0) {
+		err_set(&e, ERR_NOENT, "there is no such folder");
+		return cmd_failed(path, &e);
+	}
+	slash = strrchr(whole, '/');
+	if (nastree_is_point(whole)) {
+		o.when = slash + 1;
+		*slash = 0;
+		slash = strrchr(whole, '/');
+	}
+	/* What is left is ROOT/INSTANCE. */
+	if (slash == NULL || slash[1] == 0) {
+		err_set(&e, ERR_INVAL, "is in no folder of an instance");
+		return cmd_failed(path, &e);
+	}
+	*slash = 0;
+	o.only[o.nonly++] = slash + 1;
+	o.root = slash == whole ? "/" : whole;
+	o.backup.quiet = true;
+	return run(c, &o);
 }
 
 static int

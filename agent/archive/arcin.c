@@ -100,6 +100,12 @@ arcin_member(const struct arcin *a)
 	return a->standing ? &a->member : NULL;
 }
 
+bool
+arcin_began(const struct arcin *a)
+{
+	return a->began;
+}
+
 static bool
 name_ok(const char *s)
 {
@@ -139,6 +145,8 @@ take_entry(struct arcin *a, struct archive_entry *entry, struct err *e)
 	    archive_entry_size_is_set(entry) && archive_entry_size(entry) >= 0;
 	if (a->member.has_size)
 		a->member.size = (uint64_t)archive_entry_size(entry);
+	if (archive_entry_mtime_is_set(entry) && archive_entry_mtime(entry) > 0)
+		a->member.mtime = (uint64_t)archive_entry_mtime(entry);
 	a->standing = true;
 	a->block = NULL;
 	a->block_off = 0;
@@ -196,10 +204,16 @@ next_block(struct arcin *a, struct err *e)
 			a->member.size = off > 0 && (uint64_t)off > end
 			    ? (uint64_t)off
 			    : end;
+		} else if (end != a->member.size &&
+		    (off < 0 || (uint64_t)off != a->member.size)) {
+			return arcin_fail(a, ERR_INVAL, e,
+			    "it is damaged: it is shorter than the archive "
+			    "says");
 		}
 		return 0;
 	}
-	if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
+	/* A warning here is of a checksum. */
+	if (rc != ARCHIVE_OK)
 		return broken(a, e);
 	if (off < 0 || (uint64_t)off < end)
 		return arcin_fail(a, ERR_INVAL, e, "its parts overlap");

@@ -21,6 +21,7 @@ struct arcin_member {
 					*/
 	uint64_t size;                 /* with its holes */
 	bool has_size;                 /* else it is known at its end only */
+	uint64_t mtime;                /* seconds since 1970; 0: not told */
 };
 
 /**
@@ -40,6 +41,9 @@ void arcin_close(struct arcin *a);
  */
 int arcin_next(struct arcin *a, struct err *e);
 const struct arcin_member *arcin_member(const struct arcin *a);
+
+/** arcin_began(a): it had a member, or a folder. */
+bool arcin_began(const struct arcin *a);
 
 /**
  * arcin_read(a, data, len, off, e): exactly those bytes of the member; ${off}

@@ -8,7 +8,11 @@
 #include <unistd.h>
 
 #include "agent/archive/head.h"
+#include "agent/image/imgfile.h"
+#include "agent/qcow2/header.h"
+#include "agent/source/source.h"
 
+/* Who packs what was unpacked may have put it into a folder. */
 static bool
 is_own(const char *name)
 {
@@ -17,29 +21,81 @@ is_own(const char *name)
 	return strcmp(slash != NULL ? slash + 1 : name, HEAD_FIRST) == 0;
 }
 
+/* ${fd} is at its beginning. */
 static int
-take_archive(const struct import_options *o, int fd, struct backup_result *out,
-    struct err *e)
+run_fd(const struct import_options *o, int fd, bool rewinds,
+    struct backup_result *out, struct err *e)
 {
-	const char *what =
-	    strcmp(o->from, "-") == 0 ? "the standard input" : o->from;
+	const char *what = rewinds ? o->from : "the standard input";
 	struct arcin *a;
-	int rc = arcin_open(fd, what, &a, e);
+	int rc;
 
+	rc = arcin_open(fd, what, &a, e);
 	if (rc != 0)
 		return rc;
-	if (a == NULL)
-		return import_foreign(o, NULL, out, e);
-	rc = arcin_next(a, e);
+	rc = a != NULL ? arcin_next(a, e) : ERR_UNSUP;
 	if (rc == 0 && is_own(arcin_member(a)->name))
 		rc = import_own(o, a, out, e);
 	else if (rc == 0)
 		rc = import_foreign(o, a, out, e);
-	else if (rc == ERR_UNSUP)
+	/* A disk may begin with zeroes, as an archive without members does. */
+	else if (rc == ERR_NOENT && a != NULL && arcin_began(a))
+		rc = arcin_fail(
+		    a, ERR_INVAL, e, "has no disks, but folders only");
+	else if ((rc == ERR_NOENT || rc == ERR_UNSUP) && rewinds)
 		rc = import_foreign(o, NULL, out, e);
-	else if (rc == ERR_NOENT)
-		rc = arcin_fail(a, ERR_INVAL, e, "it is empty");
+	else if (rc == ERR_NOENT || rc == ERR_UNSUP)
+		rc = err_set(e, ERR_UNSUP,
+		    "%s: is no archive; of an image say the file's name", what);
 	arcin_close(a);
+	return rc;
+}
+
+/* An image is taken for what it is before anything else. */
+static bool
+is_image(int fd, const struct stat *st)
+{
+	uint8_t magic[QCOW2_MAGIC_LEN];
+
+	return S_ISBLK(st->st_mode) ||
+	    (pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+		memcmp(magic, QCOW2_MAGIC, sizeof(magic)) == 0);
+}
+
+static int
+run_path(
+    const struct import_options *o, struct backup_result *out, struct err *e)
+{
+	struct stat st;
+	bool image;
+	int fd, rc;
+
+	fd = open(o->from, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd == -1)
+		return imgfile_open_error(e, o->from);
+	if (fstat(fd, &st) == -1) {
+		rc = imgfile_sys(e, o->from, "stat");
+		goto out;
+	}
+	if (S_ISDIR(st.st_mode)) {
+		rc = err_set(e, ERR_INVAL,
+		    "%s: is a folder: of CloudStack's NAS backups say "
+		    "--cloudstack",
+		    o->from);
+		goto out;
+	}
+	/* A pipe is to be waited for. */
+	if (fcntl(fd, F_SETFL, 0) == -1) {
+		rc = imgfile_sys(e, o->from, "open");
+		goto out;
+	}
+	image = is_image(fd, &st);
+	if (image)
+		rc = import_foreign(o, NULL, out, e);
+	else
+		rc = run_fd(o, fd, S_ISREG(st.st_mode), out, e);
+out:
+	close(fd);
 	return rc;
 }
 
@@ -47,24 +103,13 @@ int
 import_run(
     const struct import_options *o, struct backup_result *out, struct err *e)
 {
-	struct stat st;
-	int fd, rc;
-
 	memset(out, 0, sizeof(*out));
+	if (o->from == NULL)
+		return import_foreign(o, NULL, out, e);
 	if (strcmp(o->from, "-") == 0)
-		return take_archive(o, STDIN_FILENO, out, e);
-	/* Not held up by a pipe that nobody writes to. */
-	fd = open(o->from, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd == -1)
-		return err_set(e,
-		    errno == ENOENT       ? ERR_NOENT
-			: errno == EACCES ? ERR_DENIED
-					  : ERR_SYS,
-		    "%.200s: %s", o->from, strerror(errno));
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-		rc = take_archive(o, fd, out, e);
-	else
-		rc = import_foreign(o, NULL, out, e);
-	close(fd);
-	return rc;
+		return run_fd(o, STDIN_FILENO, false, out, e);
+	/* Whose format is said is an image. */
+	if (source_path(o->from) != o->from)
+		return import_foreign(o, NULL, out, e);
+	return run_path(o, out, e);
 }

@@ -15,10 +15,18 @@
 #include "agent/archive/arcin.h"
 #include "agent/pipeline/backup.h"
 
+struct import_disk {
+	char name[NAME_PART_MAX + 1];
+	const char *spec; /* of source_open */
+};
+
 struct import_options {
-	struct backup_options backup; /* job, vm, quiet, ... */
-	const char *from;             /* a path, or "-" */
-	uint64_t time;                /* the backup's own; 0: what it says */
+	struct backup_options backup;   /* job, vm, quiet, ... */
+	const char *from;               /* a path, or "-"; or NULL: */
+	const struct import_disk *disk; /* images, as they are */
+	unsigned ndisks;
+	const char *spool; /* a folder for disks out of others' archives */
+	uint64_t time;     /* the backup's own; 0: what it says */
 };
 
 /**
@@ -33,7 +41,8 @@ int import_run(
 /**
  * import_own(o, a, out, e): ${a} stands at backstay.json.
  * import_foreign(o, a, out, e): ${a} stands at its first member, or is NULL:
- * what ${o} names is no archive, or a folder.
+ * what ${o} names is no archive.  Without a time in ${o} the backup has that of
+ * the last change of its images.
  */
 int import_own(const struct import_options *o, struct arcin *a,
     struct backup_result *out, struct err *e);

@@ -246,10 +246,16 @@ instance(struct run *r, const struct nastree_instance *i, struct err *e)
 	const char *ns = r->o->name_space;
 	int rc;
 
-	snprintf(r->vm, sizeof(r->vm), "%s%s%s", ns != NULL ? ns : "",
-	    ns != NULL ? "/" : "", i->name);
+	if (r->o->vm != NULL)
+		snprintf(r->vm, sizeof(r->vm), "%s", r->o->vm);
+	else
+		snprintf(r->vm, sizeof(r->vm), "%s%s%s", ns != NULL ? ns : "",
+		    ns != NULL ? "/" : "", i->name);
 	rc = find_known(r, e);
 	for (size_t k = 0; rc == 0 && k < i->npoints; k++) {
+		if (r->o->when != NULL &&
+		    strcmp(r->o->when, i->point[k].when) != 0)
+			continue;
 		if (interrupt_pending())
 			return err_set(e, ERR_CLOSED,
 			    "stopped by a signal: run it again, and it goes "

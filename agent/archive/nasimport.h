@@ -35,6 +35,8 @@ struct nasimport_options {
 	struct backup_options backup; /* but for VM and time */
 	const char *root;
 	const char *name_space; /* or NULL */
+	const char *vm;         /* in place of NAMESPACE/INSTANCE, or NULL */
+	const char *when;       /* only that point, or NULL: all */
 	const char *only[NASIMPORT_INSTANCES_MAX];
 	unsigned nonly; /* 0: all */
 	bool dry_run;   /* nothing is sent */

@@ -83,7 +83,6 @@ open_to_read(
 static int
 open_on_nfs(const char *url, struct imgfile **out, struct err *e)
 {
-	static bool said; /* the main thread opens all of a job */
 	struct imgfile *f = xcalloc(1, sizeof(*f));
 	int rc;
 
@@ -94,11 +93,6 @@ open_on_nfs(const char *url, struct imgfile **out, struct err *e)
 		return rc;
 	}
 	f->path = xstrdup(url);
-	if (!said)
-		log_info("%.*s: over NFS there is no lock that keeps QEMU off: "
-			 "make sure that nothing writes to it",
-		    (int)strcspn(url, "?"), url);
-	said = true;
 	*out = f;
 	return 0;
 }

@@ -10,7 +10,7 @@
 #include "proto/base/log.h"
 
 /* To clean up: of a server that answers, and of one that does not. */
-enum { SILENT_MS = 2000, CLEAN_MS = 20000, CLEAN_SILENT_MS = 500 };
+enum { CLEAN_MS = 5000, CLEAN_SILENT_MS = 500 };
 
 struct target_nfs {
 	struct nfsdir *dir;
@@ -188,14 +188,16 @@ void
 target_nfs_close(struct target *t)
 {
 	struct target_nfs *f = t->nfs;
+	char trouble[160];
 	bool ours = false;
 	int rc = 0;
 
 	/* Whoever has waited for so long does not wait again. */
 	if (!t->finished)
 		nfs3_patience(f->n,
-		    nfs3_silent_ms(f->n) > SILENT_MS ? CLEAN_SILENT_MS
-						     : CLEAN_MS);
+		    *nfs3_trouble(f->n, trouble, sizeof(trouble)) != 0
+			? CLEAN_SILENT_MS
+			: CLEAN_MS);
 	nfs3_file_free(f->file);
 	if (!t->finished)
 		rc = check_tmp(t, &ours, NULL);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/source/source.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/qcow2/header.h"
 #include "agent/source/source_kinds.h"
+#include "proto/base/log.h"
 #include "proto/nfs/nfs3.h"
 
 enum format { FORMAT_PROBE, FORMAT_RAW, FORMAT_QCOW2 };
@@ -39,6 +41,17 @@ source_path(const char *spec)
 	enum format format;
 
 	return split_spec(spec, &format);
+}
+
+static void
+say_unlocked(const char *url)
+{
+	static atomic_bool said;
+
+	if (!atomic_exchange(&said, true))
+		log_info("%.*s: over NFS there is no lock that keeps QEMU off: "
+			 "make sure that nothing writes to it",
+		    (int)strcspn(url, "?"), url);
 }
 
 /* ${qcow2}: it is of that kind. */
@@ -78,9 +91,12 @@ open_any(const char *spec, struct source **out, bool *qcow2, struct err *e)
 	}
 	*qcow2 = format == FORMAT_QCOW2;
 	if (*qcow2)
-		return source_qcow2_open(f, !probed, out, e);
-	*out = source_raw_new(f);
-	return 0;
+		rc = source_qcow2_open(f, !probed, out, e);
+	else
+		*out = source_raw_new(f);
+	if (rc == 0 && nfs3_is_url(path))
+		say_unlocked(path);
+	return rc;
 }
 
 int

@@ -1,0 +1,144 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Goal: archives that were made to do harm, and broken ones, are refused with
+# the reason in one line; nothing is left behind by them: no backup, no part of
+# one, no file.
+#
+#   tests/e2e/331-hostile-archives.sh   (mounts a small file system: as root, or
+#                                        in a name space of its own)
+if [ "$(id -u)" != 0 ]; then
+	exec unshare --user --map-root-user --mount bash "$0" "$@"
+fi
+. "$(dirname "$0")/lib.sh"
+need qemu-img zstd mount
+mkdir "$dir/bad" "$dir/spool" "$dir/here"
+"$PYTHON" "$(dirname "$0")/hostile_archives.py" "$dir/bad" ||
+	fail "the archives could not be made"
+# No room for a bomb.
+mount -t tmpfs -o size=48m tmpfs "$dir/spool" || fail "tmpfs"
+mounts+=("$dir/spool")
+make_repo "$dir/repo"
+start_daemon
+cd "$dir/here" || exit 1
+# Names in other characters than UTF-8 are shown.
+export LC_ALL=C
+
+# import VM FILE...: on the NAS.
+import() { console import -q --spool "$dir/spool" "$@"; }
+
+none_left() {
+	local left
+
+	left=$(find "$dir/spool" "$dir/here" -mindepth 1)
+	[ -z "$left" ] || fail "$1: left behind: $left"
+	[ "$(nbackups)" = 0 ] || fail "$1: there is a backup"
+	BACKSTAY_AGENT_REPO=unix:$repo/socket "$BIN/backstay-agent" list \
+		--incomplete --json >"$dir/incomplete.json" ||
+		fail "list --incomplete"
+	[ "$(json "$dir/incomplete.json" "len(j['backups'])")" = 0 ] ||
+		fail "$1: there is a part of a backup"
+}
+
+# An ordinary one comes in, so a refusal is one of what is wrong with it.
+n=0
+while IFS=$'\t' read -r file why; do
+	n=$((n + 1))
+	case $file in
+	*/*) fail "$file" ;;
+	esac
+	expect_fail 1 "^backstay-agent: import of vm failed: .*($why)" \
+		import vm "$dir/bad/$file"
+done <"$dir/bad/table"
+none_left "the table"
+ok "$n hostile or broken archives are refused, and say why"
+
+# The same from a pipe, where nothing can be read twice.
+n=0
+while IFS=$'\t' read -r file why; do
+	case $file in
+	*.tar* | *.zip) ;;
+	*) continue ;;
+	esac
+	n=$((n + 1))
+	expect_fail 1 "^backstay-agent: import of vm failed: " \
+		import vm - <"$dir/bad/$file"
+done <"$dir/bad/table"
+none_left "a pipe"
+ok "and $n of them from the standard input"
+
+expect_fail 1 "is a folder|INSTANCE" import vm "$dir/bad"
+expect_fail 1 "no such file" import vm "$dir/bad/not-there"
+mkfifo "$dir/fifo"
+expect_fail 1 "." timeout 20 "$BIN/backstay" -r "$repo" import -q vm "$dir/fifo"
+expect_fail 1 "no archive" import vm - </dev/null
+expect_fail 1 "no archive|damaged" import vm - < <(noise 100000 1)
+none_left "other things"
+ok "nor is anything taken that is no archive"
+
+# --- what is in order comes in
+
+mkdisk "$dir/vda.raw" 8 1
+mkdisk "$dir/vdb.raw" 4 2
+qemu-img convert -f raw -O qcow2 "$dir/vdb.raw" "$dir/vdb.qcow2"
+echo "<domain><name>vm</name></domain>" >"$dir/vm.xml"
+touch -d 2026-02-03T04:05:06Z "$dir/vda.raw" "$dir/vdb.qcow2"
+made=0
+# came_in VM: with both disks, and the time of their last change.
+came_in() {
+	made=$((made + 1))
+	[ "$(nbackups)" = $made ] || fail "$1 is not there"
+	rm -rf "$dir/out"
+	console restore "$1@2026-02-03T04:05:06Z" --format raw --to "$dir/out" \
+		>"$dir/restore.out" 2>&1 ||
+		fail "restore $1: $(cat "$dir/restore.out")"
+	same_bytes "$dir/vda.raw" "$dir/out/$1-vda.raw"
+	same_disk "$dir/vdb.raw" raw "$dir/out/$1-vdb.raw" raw
+}
+take() { import "$@" >"$dir/in.out" 2>&1 || fail "import $*: $(cat "$dir/in.out")"; }
+cd "$dir" || exit 1
+for form in gnu pax; do
+	tar -c --format=$form -f $form.tar vda.raw vdb.qcow2 vm.xml
+	take $form $form.tar
+	came_in $form
+	tar -cS --format=$form -f $form-sparse.tar vda.raw vdb.qcow2
+	take $form-sparse - <$form-sparse.tar
+	came_in $form-sparse
+done
+for pack in zstd gzip xz; do
+	$pack -q -c gnu.tar >gnu.tar.$pack
+	take $pack gnu.tar.$pack
+	came_in $pack
+done
+"$PYTHON" -c 'import sys, zipfile
+with zipfile.ZipFile("it.zip", "w", zipfile.ZIP_DEFLATED) as z:
+    for n in "vda.raw", "vdb.qcow2":
+        z.write(n)'
+TZ=UTC take zip it.zip
+made=$((made + 1))
+[ "$(nbackups)" = $made ] || fail "of the zip archive nothing came"
+ok "tar archives with and without holes, compressed or not, and zip come in"
+
+take files vda.raw vdb.qcow2
+came_in files
+take named --disk vda=raw:vda.raw --disk vdb=qcow2:vdb.qcow2 \
+	--time 2026-02-03T04:05:06Z
+came_in named
+expect_fail 1 "files@2026-02-03T04:05:06Z is there already" \
+	import files vda.raw vdb.qcow2
+cp vda.raw files-sda.raw
+take one files-sda.raw
+made=$((made + 1))
+take raw "raw:$dir/bad/disk.raw.xz"
+made=$((made + 1))
+[ "$(nbackups)" = $made ] || fail "a disk did not come in"
+ok "images come in as they are, once, with the time of their last change"
+
+expect_fail 2 "say --disk NAME=FILE" import vm "a b.raw" vda.raw
+expect_fail 2 "two disks" import vm vda.raw raw:vda.raw
+expect_fail 2 "only an archive" import vm - vda.raw
+left=$(find "$dir/spool" -mindepth 1)
+[ -z "$left" ] || fail "left behind: $left"
+stop_daemon
+check_store
+ok "and nothing is left behind"
