@@ -78,12 +78,24 @@ set_kind(struct arcout *o)
 	case ARCOUT_TAR_ZST: rc = archive_write_add_filter_zstd(o->ar); break;
 	case ARCOUT_TAR_GZ: rc = archive_write_add_filter_gzip(o->ar); break;
 	case ARCOUT_TAR_XZ: rc = archive_write_add_filter_xz(o->ar); break;
-	case ARCOUT_ZIP: return archive_write_set_format_zip(o->ar);
+	case ARCOUT_ZIP:
+		rc = archive_write_set_format_zip(o->ar);
+		if (rc == ARCHIVE_OK)
+			rc = archive_write_set_format_option(
+			    o->ar, "zip", "compression-level", "3");
+		return rc;
 	case ARCOUT_TAR: break;
 	}
 	/* Without a compression of its own it would run a program. */
 	if (rc != ARCHIVE_OK)
 		return rc;
+	/* xz's own default takes 94 MiB, and hours. */
+	if (o->kind == ARCOUT_TAR_XZ)
+		archive_write_set_filter_option(
+		    o->ar, "xz", "compression-level", "1");
+	if (o->kind == ARCOUT_TAR_GZ)
+		archive_write_set_filter_option(
+		    o->ar, "gzip", "compression-level", "3");
 	/* Extensions only where they are needed: plain readers take more. */
 	return archive_write_set_format_pax_restricted(o->ar);
 }
