@@ -72,6 +72,8 @@ answered(struct rpc_context *rpc, int status, void *data, void *arg)
 		return;
 	}
 	c->heard_ms = now_ms();
+	if (c->heard_ms - op->sent_ms < c->way_ms)
+		c->way_ms = c->heard_ms - op->sent_ms;
 	if (*(const nfsstat3 *)data == NFS3ERR_JUKEBOX) {
 		op->again = true;
 		op->not_before_ms = now_ms() + BUSY_PAUSE_MS;
@@ -140,6 +142,7 @@ begin_connection(struct nfs3_conn *c)
 		rpc_set_gid(c->rpc, c->url->gid);
 	c->up = false;
 	c->broken = false;
+	c->way_ms = NFS3_FLYING_MAX;
 	c->heard_ms = now_ms();
 	rc = c->url->nfsport != 0
 	    ? rpc_connect_port_async(c->rpc, c->url->host, c->url->nfsport,
@@ -175,14 +178,21 @@ expire(struct nfs3_conn *c, uint64_t now)
 	}
 }
 
+static unsigned
+flying_max(const struct nfs3_conn *c)
+{
+	uint64_t n = NFS3_FLYING_MIN + c->way_ms * NFS3_FLYING_PER_MS;
+
+	return n < NFS3_FLYING_MAX ? (unsigned)n : NFS3_FLYING_MAX;
+}
+
 static void
 send_all(struct nfs3_conn *c, uint64_t now)
 {
 	struct nfs3_op *op, *next;
 
 	for (op = TAILQ_FIRST(&c->todo);
-	     op != NULL && c->flying < NFS3_FLYING_MAX && !c->broken;
-	     op = next) {
+	     op != NULL && c->flying < flying_max(c) && !c->broken; op = next) {
 		next = TAILQ_NEXT(op, link);
 		if (now < op->not_before_ms)
 			continue;
@@ -190,6 +200,7 @@ send_all(struct nfs3_conn *c, uint64_t now)
 		if (c->flying == 0)
 			c->heard_ms = now;
 		c->flying++;
+		op->sent_ms = now;
 		if (op->send(c->rpc, answered, op) != 0) {
 			c->flying--;
 			TAILQ_INSERT_HEAD(&c->todo, op, link);

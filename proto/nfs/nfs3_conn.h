@@ -22,7 +22,17 @@
 
 #include "proto/nfs/nfs3.h"
 
-enum { NFS3_CONNS = 4, NFS3_FLYING_MAX = 32 };
+/*
+ * Calls under way on one connection: few where answers come at once, as what
+ * waits in a queue has left the processors' caches until it is sent; more for
+ * each millisecond of the way.
+ */
+enum {
+	NFS3_CONNS = 4,
+	NFS3_FLYING_MIN = 4,
+	NFS3_FLYING_PER_MS = 2,
+	NFS3_FLYING_MAX = 32
+};
 
 /* A call; whoever makes it keeps it until ${done}. */
 struct nfs3_op {
@@ -35,7 +45,8 @@ struct nfs3_op {
 	void (*done)(struct nfs3_op *op, const void *res);
 	uint64_t deadline_ms;   /* UINT64_MAX: none */
 	uint64_t not_before_ms; /* the server asked for some time */
-	bool again;             /* it was sent before, and may have been done */
+	uint64_t sent_ms;
+	bool again; /* it was sent before, and may have been done */
 };
 
 TAILQ_HEAD(nfs3_ops, nfs3_op);
@@ -58,6 +69,7 @@ struct nfs3_conn {
 	bool up;     /* else, with ctx: being connected */
 	bool broken; /* to be given up after rpc_service */
 	unsigned flying;
+	uint64_t way_ms; /* the quickest answer of this connection took */
 	uint64_t heard_ms;
 	uint64_t next_try_ms;
 	unsigned backoff_ms;

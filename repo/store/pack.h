@@ -200,7 +200,7 @@ struct pack_scan {
 enum {
 	PACK_SCAN_PAYLOAD = 1,   /* read payloads and check their CRC */
 	PACK_SCAN_NO_FOOTER = 2, /* record by record even if there is one */
-	PACK_SCAN_FORGET = 4     /* leave no cache full of it */
+	PACK_SCAN_FORGET = 4     /* leave the cache as it is */
 };
 
 /**

@@ -14,7 +14,8 @@
 
 enum {
 	READ_PAYLOADS = 1 << 20, /* read at a time: all of the pack */
-	READ_HEADERS = 4096      /* only headers, payloads are skipped */
+	READ_HEADERS = 4096,     /* only headers, payloads are skipped */
+	FORGET_EVERY = 32 << 20  /* so much more is cached meanwhile */
 };
 
 struct scan {
@@ -26,9 +27,10 @@ struct scan {
 	uint32_t number;
 	uint64_t limit; /* nothing is read behind it */
 	int flags;
-	bool payloads;  /* read and check them */
-	struct buf buf; /* a stretch of the file, */
-	uint64_t at;    /* from here */
+	bool payloads;      /* read and check them */
+	struct buf buf;     /* a stretch of the file, */
+	uint64_t at;        /* from here */
+	uint64_t forgotten; /* the cache need not keep what lies before */
 };
 
 /* ${len} bytes at ${off} in memory; NULL with *rc 0 if the pack ends before. */
@@ -44,6 +46,11 @@ bytes_at(struct scan *s, uint64_t off, size_t len, size_t chunk, int *rc)
 		return NULL;
 	if (s->limit - off < want)
 		want = (size_t)(s->limit - off);
+	if ((s->flags & PACK_SCAN_FORGET) != 0 &&
+	    off - s->forgotten >= FORGET_EVERY && off > s->forgotten) {
+		volume_forget(s->f);
+		s->forgotten = off;
+	}
 	s->buf.len = 0;
 	s->at = off;
 	*rc = volume_read(s->f, buf_extend(&s->buf, want), want, off, &got);
@@ -284,6 +291,8 @@ pack_scan(struct pack_set *set, uint32_t number, uint64_t from, int flags,
 	rc = volume_open(set->v, number, false, &s.f);
 	if (rc != 0)
 		return rc;
+	if ((flags & PACK_SCAN_FORGET) != 0)
+		volume_note_cache(s.f);
 	rc = volume_size(s.f, &s.limit);
 	if (rc != 0)
 		goto out;

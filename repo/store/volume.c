@@ -101,6 +101,13 @@ volume_cut(struct volume_file *f, uint64_t size)
 }
 
 void
+volume_note_cache(struct volume_file *f)
+{
+	if (f->ops->note_cache != NULL)
+		f->ops->note_cache(f);
+}
+
+void
 volume_forget(struct volume_file *f)
 {
 	if (f->ops->forget != NULL)

@@ -46,7 +46,8 @@ struct volume_file_ops {
 	    uint64_t off, size_t *got);
 	int (*size)(struct volume_file *f, uint64_t *size);
 	int (*cut)(struct volume_file *f, uint64_t size);
-	void (*forget)(struct volume_file *f); /* or NULL */
+	void (*note_cache)(struct volume_file *f); /* or NULL, as the next */
+	void (*forget)(struct volume_file *f);
 	void (*close)(struct volume_file *f);
 };
 
@@ -67,8 +68,9 @@ int volume_dir_init(int dirfd, struct err *e);
 int volume_dir_open(int dirfd, struct volume **out, struct err *e);
 
 struct volume_nfs_options {
-	unsigned patience_ms; /* for a server that does not answer; 0: default */
-	bool make;            /* the folders of the path */
+	unsigned
+	    patience_ms; /* for a server that does not answer; 0: default */
+	bool make;       /* the folders of the path */
 };
 
 /**
@@ -138,8 +140,12 @@ int volume_size(struct volume_file *f, uint64_t *size);
 /** volume_cut: to ${size} bytes, and give back what was reserved beyond. */
 int volume_cut(struct volume_file *f, uint64_t size);
 
-/** volume_forget: it will not be read again soon: no cache need keep it; a
- * hint. */
+/**
+ * volume_note_cache(f): before all of it is read once; one thread.
+ * volume_forget(f): what has been read since need not stay in the cache, but
+ * for what was in it before.  Hints.
+ */
+void volume_note_cache(struct volume_file *f);
 void volume_forget(struct volume_file *f);
 
 void volume_file_close(struct volume_file *f);

@@ -18,6 +18,7 @@
 #include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "repo/store/cached.h"
 
 enum { PER_FOLDER = 1024, NAME_MAX_LEN = VOLUME_FOLDER_LEN + VOLUME_FILE_LEN };
 
@@ -35,6 +36,7 @@ struct dir_file {
 	_Atomic uint64_t reserved;
 	atomic_bool named;     /* its name and folders are durable */
 	atomic_bool no_falloc; /* the file system cannot */
+	struct cached cached;  /* of the one who reads all of it */
 };
 
 static const struct volume_ops dir_ops;
@@ -451,9 +453,19 @@ file_read_at(
 }
 
 static void
+file_note_cache(struct volume_file *vf)
+{
+	struct dir_file *f = file_of(vf);
+
+	cached_note(&f->cached, f->fd);
+}
+
+static void
 file_forget(struct volume_file *vf)
 {
-	posix_fadvise(file_of(vf)->fd, 0, 0, POSIX_FADV_DONTNEED);
+	struct dir_file *f = file_of(vf);
+
+	cached_restore(&f->cached, f->fd);
 }
 
 static int
@@ -487,6 +499,7 @@ file_close(struct volume_file *vf)
 
 	/* Nothing rests on what this says: what counts was synced. */
 	close(f->fd);
+	cached_fini(&f->cached);
 	free(f);
 }
 
@@ -506,6 +519,7 @@ static const struct volume_file_ops dir_file_ops = {
 	.flush = file_flush,
 	.sync = file_sync,
 	.read = file_read_at,
+	.note_cache = file_note_cache,
 	.forget = file_forget,
 	.size = file_size,
 	.cut = file_cut,

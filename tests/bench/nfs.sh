@@ -6,7 +6,7 @@
 #
 #   tests/bench/nfs.sh [BUILD [JSON]]         make bench-nfs (root)
 #
-#   MIB=512                of each disk; nothing packs it
+#   MIB=1024               of each disk; nothing packs it
 #   RUNS=5                 of each measure, in turns; medians count
 #   MBIT=1000 RTT_MS=20    the wire; WIRE_MIB=1024, WIRE_RUNS=3
 #   PARTS="loop wire"      which to take
@@ -23,7 +23,7 @@ out=$(realpath -m "${2:-build/bench/nfs.json}")
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 
-MIB=${MIB:-512} RUNS=${RUNS:-5} MBIT=${MBIT:-1000} RTT_MS=${RTT_MS:-20}
+MIB=${MIB:-1024} RUNS=${RUNS:-5} MBIT=${MBIT:-1000} RTT_MS=${RTT_MS:-20}
 WIRE_MIB=${WIRE_MIB:-1024} WIRE_RUNS=${WIRE_RUNS:-3} PARTS=${PARTS:-loop wire}
 near=backstay-near-$$ far=backstay-far-$$
 need_peers nfs-cp=libnfs-utils ip=iproute2
@@ -80,18 +80,19 @@ rounds() {
 	for ((run = 0; run < $3; run++)); do
 		noise "${2}M" "$1.$run.$$" >"$dir/disk"
 		sync "$dir/disk"
-		timed "$1.cp" copy_out
+		[ "$1" = wire ] || timed "$1.cp" copy_out
 		timed "$1.backup" local_agent backup bench --compression 0 \
 			--disk "vda=raw:$dir/disk"
 		timed "$1.restore" restore_disk
 		same_bytes "$dir/disk" "$dir/back"
 		rm -f "$dir/back"
-		timed "$1.cpback" copy "$(nfs_name "plain$run")" "$dir/back"
+		[ "$1" = wire ] || timed "$1.cpback" \
+			copy "$(nfs_name "plain$run")" "$dir/back"
 		rm -f "$dir/back" "$export/plain$run"
 		console delete bench@latest >/dev/null || fail "delete"
 		console gc --wait >/dev/null || fail "gc"
 		echo "# $1: round $((run + 1)) of $3: backup" \
-			"${got[$1.backup]##* } ms, nfs-cp ${got[$1.cp]##* } ms"
+			"${got[$1.backup]##* } ms"
 	done
 }
 
@@ -191,24 +192,18 @@ case $PARTS in
 	peak=$(peak_mib "$daemon_pid")
 	stop_daemon
 	# shellcheck disable=SC2086 # numbers
-	cp=$(median ${got[wire.cp]}) backup=$(median ${got[wire.backup]}) \
-		restore=$(median ${got[wire.restore]}) \
-		cpback=$(median ${got[wire.cpback]})
+	backup=$(median ${got[wire.backup]}) \
+		restore=$(median ${got[wire.restore]})
 	# per mille of the wire
 	share() { echo $((WIRE_MIB * 1048576 * 8 / $1 / MBIT)); }
 	{
 		echo "# $MBIT Mbit/s, round trips of $RTT_MS ms: shares of the wire"
-		row "nfs-cp to the server, synced" "$cp" "$WIRE_MIB" \
-			"$(share "$cp")"
 		row "backup" "$backup" "$WIRE_MIB" "$(share "$backup")"
-		row "nfs-cp from the server" "$cpback" "$WIRE_MIB" \
-			"$(share "$cpback")"
 		row "restore" "$restore" "$WIRE_MIB" "$(share "$restore")"
 		echo "# the daemon had $peak MiB at most"
 	} >>"$table"
-	fields+=("$(printf '"wire": {"mbit": %d, "rtt_ms": %d, "mib": %d, "cp_ms": %d, "backup_ms": %d, "cp_back_ms": %d, "restore_ms": %d, "daemon_peak_mib": %d}' \
-		"$MBIT" "$RTT_MS" "$WIRE_MIB" "$cp" "$backup" "$cpback" \
-		"$restore" "$peak")")
+	fields+=("$(printf '"wire": {"mbit": %d, "rtt_ms": %d, "mib": %d, "backup_ms": %d, "restore_ms": %d, "daemon_peak_mib": %d}' \
+		"$MBIT" "$RTT_MS" "$WIRE_MIB" "$backup" "$restore" "$peak")")
 	judge "a backup over the wire" "$(share "$backup")" 800
 	judge "a restore over the wire" "$(share "$restore")" 800
 	;;

@@ -35,6 +35,7 @@ import traceback
 import zlib
 
 import images
+from export import Export
 from images import MIB
 
 BIN = os.environ.get("BIN", "build/gcc")
@@ -153,6 +154,7 @@ class World:
         self.children = set()
         self.failure = None
         self.stopping = threading.Event()
+        self.export = None  # the packs', if they lie on one
         # The daemon.
         self.daemon = None
         self.daemon_starts = 0
@@ -518,8 +520,9 @@ class Run(World):
     # --- disturbing
 
     def disturb(self):
-        what = self.rng.choices(["kill", "term", "pause", "resume", "wait"],
-                                [4, 2, 2, 3, 1])[0]
+        what = self.rng.choices(["kill", "term", "pause", "resume", "wait",
+                                 "server"],
+                                [4, 2, 2, 3, 1, 4 if self.export else 0])[0]
         self.note("chaos: %s" % what)
         if what in ("kill", "term"):
             self.end_daemon(signal.SIGKILL if what == "kill"
@@ -528,6 +531,12 @@ class Run(World):
                             else "daemon stopped")
             time.sleep(self.rng.choice([0, 0, 0.3]))
             self.start()
+        elif what == "server":
+            # Everybody waits for it, and nothing fails.
+            self.export.kill()
+            time.sleep(self.rng.choice([0, 0.3, 1]))
+            self.export.start()
+            self.totals.add("server killed")
         elif what in ("pause", "resume"):
             self.must("gc", what)
             self.totals.add("pauses" if what == "pause" else "resumes")
@@ -690,9 +699,17 @@ class Run(World):
 
     def main(self):
         os.makedirs(os.path.join(self.dir, "images"))
-        status, out, err = self.run([BIN + "/backstay", "init", self.repo])
+        init = [BIN + "/backstay", "init", self.repo]
+        if os.environ.get("PACKS") == "nfs":
+            self.export = Export(os.path.join(self.dir, "nfs"))
+            self.export.start()
+            url, where = self.export.packs()
+            init += ["--packs", url]
+        status, out, err = self.run(init)
         if status != 0:
             raise Difference("init: %s" % err)
+        if self.export:
+            os.symlink(where, os.path.join(self.repo, "packs"))
         self.start()
         self.hosts = [Host(self, i + 1) for i in range(self.args.hosts)]
         self.hosts_disks = [d for h in self.hosts for d in h.disks]
@@ -721,12 +738,14 @@ class Run(World):
         for h in getattr(self, "hosts", []):
             if h.is_alive():
                 h.join(30)
+        if self.export:
+            self.export.end()
 
     def report(self):
         for what in ("operations", "backups tried", "backups", "settled",
                      "restores", "deletes", "prunes", "listings", "refusals",
                      "agents killed", "daemon killed", "daemon stopped",
-                     "pauses", "rebuilds", "quiet points", "bytes backed up",
+                     "server killed", "pauses", "rebuilds", "quiet points", "bytes backed up",
                      "bytes restored", "differences"):
             print("%-16s %d" % (what, self.totals.get(what)))
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -319,6 +320,72 @@ packs_that_another_daemon_has_are_refused(void **state)
 	assert_int_equal(volume_nfs_open(url, dirfd_, &o, &v, &e), 0);
 }
 
+/* Which pages of pack 7 are cached, a byte each. */
+static size_t
+cached_pages(uint8_t *there, size_t max)
+{
+	char name[160];
+	struct stat st;
+	size_t n, count = 0;
+	void *map;
+	int fd;
+
+	snprintf(name, sizeof(name), "%s/packs/0000/00000007.pack", path);
+	fd = open(name, O_RDONLY);
+	assert_true(fd != -1 && fstat(fd, &st) == 0);
+	n = ((size_t)st.st_size + 4095) / 4096;
+	assert_true(n <= max);
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(mincore(map, (size_t)st.st_size, there), 0);
+	munmap(map, (size_t)st.st_size);
+	close(fd);
+	for (size_t i = 0; i < n; i++)
+		count += there[i] & 1;
+	return count;
+}
+
+static void
+who_reads_all_leaves_the_cache_as_it_was(void **state)
+{
+	enum { LEN = 8 << 20, PAGES = LEN / 4096 };
+	static uint8_t before[PAGES], after[PAGES];
+	char *data = calloc(1, LEN);
+	struct iovec iov = { data, LEN };
+	struct volume_file *f;
+	size_t got, n;
+	char name[160];
+	int fd;
+
+	(void)state;
+	assert_int_equal(volume_create(v, 7, &f), 0);
+	assert_int_equal(volume_write(f, &iov, 1, 0), 0);
+	assert_int_equal(volume_sync(f), 0);
+	volume_file_close(f);
+	snprintf(name, sizeof(name), "%s/packs/0000/00000007.pack", path);
+	fd = open(name, O_RDONLY);
+	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	assert_int_equal(cached_pages(before, PAGES), 0);
+	/* What others read of it, here and there. */
+	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM), 0);
+	assert_int_equal(pread(fd, data, 1 << 20, 3 << 20), 1 << 20);
+	assert_int_equal(pread(fd, data, 4096, 6 << 20), 4096);
+	close(fd);
+	n = cached_pages(before, PAGES);
+	assert_in_range(n, 257, PAGES - 1);
+
+	assert_int_equal(volume_open(v, 7, false, &f), 0);
+	volume_note_cache(f);
+	assert_int_equal(volume_read(f, data, LEN, 0, &got), 0);
+	assert_int_equal(got, LEN);
+	assert_int_equal(cached_pages(after, PAGES), PAGES);
+	volume_forget(f);
+	assert_int_equal(cached_pages(after, PAGES), n);
+	assert_memory_equal(before, after, PAGES);
+	volume_file_close(f);
+	free(data);
+}
+
 int
 main(void)
 {
@@ -329,6 +396,7 @@ main(void)
 		LOCAL(a_poisoned_pack_is_read_and_its_number_not_used_again),
 		LOCAL(each_tells_packs_and_ignores_what_is_foreign),
 		LOCAL(a_full_volume_refuses_to_reserve_and_changes_nothing),
+		LOCAL(who_reads_all_leaves_the_cache_as_it_was),
 	};
 	const struct CMUnitTest nfs[] = {
 		NFS(a_pack_is_created_written_read_and_cut),
