@@ -10,12 +10,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "agent/archive/gunzip.h"
 #include "proto/base/buf.h"
 
 enum { READ_BLOCK = 256 << 10 };
 
 struct arcin {
 	struct archive *ar;
+	struct gunzip *input;
 	char *what;
 	bool began;    /* it had a member */
 	bool standing; /* at one */
@@ -53,6 +55,17 @@ broken(const struct arcin *a, struct err *e)
 	    why != NULL ? why : "no reason is known");
 }
 
+static la_ssize_t
+read_input(struct archive *ar, void *arg, const void **data)
+{
+	struct arcin *a = arg;
+	ssize_t n = gunzip_read(a->input, data);
+
+	if (n < 0)
+		archive_set_error(ar, EIO, "%s", gunzip_error(a->input));
+	return n;
+}
+
 int
 arcin_open(int fd, const char *what, struct arcin **out, struct err *e)
 {
@@ -75,7 +88,8 @@ arcin_open(int fd, const char *what, struct arcin **out, struct err *e)
 	archive_read_support_filter_zstd(a->ar);
 	archive_read_support_filter_gzip(a->ar);
 	archive_read_support_filter_xz(a->ar);
-	rc = archive_read_open_fd(a->ar, fd, READ_BLOCK);
+	a->input = gunzip_new(fd);
+	rc = archive_read_open(a->ar, a, NULL, read_input, NULL);
 	if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN) {
 		arcin_close(a);
 		return 0;
@@ -90,6 +104,7 @@ arcin_close(struct arcin *a)
 	if (a == NULL)
 		return;
 	archive_read_free(a->ar);
+	gunzip_free(a->input);
 	free(a->what);
 	free(a);
 }

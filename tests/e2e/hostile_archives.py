@@ -171,6 +171,12 @@ put("layers.gz", layers, "compressed with|damaged|no archive|filter")
 # --- checksums, and ends of compressed files
 packed = gzip.compress(whole)
 put("cut.tar.gz", packed[:len(packed) // 2], "damaged|compressed with")
+put("crc.tar.gz", packed[:-8] + b"\1\2\3\4" + packed[-4:],
+    "damaged|compressed with")
+long = gzip.compress(header("vda.raw", 24 << 20) + os.urandom(24 << 20) +
+                     bytes(1024), 1)
+put("crc-at-the-end.tar.gz", long[:-8] + b"\1\2\3\4" + long[-4:],
+    "damaged.*incorrect data check")
 packed = lzma.compress(whole)
 put("cut.tar.xz", packed[:len(packed) // 2], "damaged|compressed with")
 put("crc.tar.xz", packed[:-40] + b"\xff" * 8 + packed[-32:],

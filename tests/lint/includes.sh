@@ -97,7 +97,7 @@ only 'proto/chunk\.|repo/serve/jobs\.c|repo/catalog/domain\.c|agent/archive/dige
 only 'proto/base/inifile' ini.h
 only 'repo/console/top_screen' curses.h
 only 'proto/codec\.|agent/qcow2/inflate\.' zstd
-only 'agent/qcow2/inflate\.|agent/archive/form_vmdk\.' zlib
+only 'agent/qcow2/inflate\.|agent/archive/(form_vmdk|gunzip)\.' zlib
 only 'agent/archive/arc(in|out)\.' archive
 only 'agent/source/nbd|agent/source/source_nbd' libnbd
 only 'agent/guest/guest_libvirt|agent/live/live_restore' libvirt/
