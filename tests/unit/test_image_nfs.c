@@ -37,7 +37,7 @@ enum {
 static struct nfs_room room;
 static uint8_t *disk; /* what is written and read: holes in every third unit */
 
-static void
+__attribute__((format(printf, 1, 2))) static void
 run(const char *fmt, ...)
 {
 	char cmd[900];
