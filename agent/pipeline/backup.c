@@ -269,6 +269,8 @@ open_disks(const struct backup_disk *disk, unsigned n, struct backup_input *in,
 		in[i].name = disk[i].name;
 		in[i].kind = "disk";
 		in[i].path = path;
+		in[i].identity = NULL;
+		in[i].base_root = NULL;
 		*nopen = i + 1;
 	}
 	return 0;

@@ -75,7 +75,8 @@ part_done(struct nfs3_op *op, const void *answer)
 {
 	struct part *p = (struct part *)op;
 	const struct READ3res *res = answer;
-	const struct READ3resok *ok = &res->READ3res_u.resok;
+	const struct READ3resok *ok =
+	    res != NULL ? &res->READ3res_u.resok : NULL;
 	struct reading *r = p->r;
 	int rc = ERR_TIMEOUT;
 

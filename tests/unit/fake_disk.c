@@ -241,7 +241,9 @@ int
 fake_send(struct disk *p, const char *tag, const char *since,
     struct backup_result *r, struct err *e)
 {
-	struct backup_input in = { "vda", "disk", &p->s, NULL };
+	struct backup_input in = {
+		.name = "vda", .kind = "disk", .source = &p->s
+	};
 	unsigned nclosed = p->nclosed;
 	struct backup *b;
 	int rc;

@@ -72,7 +72,9 @@ static void
 a_parent_that_is_another_in_the_end_is_not_trusted(void **state)
 {
 	struct disk *p = disk_full(300, 0);
-	struct backup_input in = { "vda", "disk", &p->s, NULL };
+	struct backup_input in = {
+		.name = "vda", .kind = "disk", .source = &p->s
+	};
 	struct backup_result r;
 	struct backup *b;
 	struct err e;
