@@ -268,6 +268,20 @@ read_header(struct pack_set *set, struct scan *s)
 	return 0;
 }
 
+/* Of two twins whoever visits reads both. */
+static void
+note_cache(struct pack_set *set, struct scan *s, struct volume_file **twin)
+{
+	struct pack_info info;
+
+	volume_note_cache(s->f);
+	if (packs_get(set, s->number, &info) == 0 && info.mirror != 0 &&
+	    volume_open(set->v, info.mirror, false, twin) == 0)
+		volume_note_cache(*twin);
+	else
+		*twin = NULL;
+}
+
 int
 pack_scan(struct pack_set *set, uint32_t number, uint64_t from, int flags,
     int (*visit)(void *arg, const struct record *r, const struct place *p,
@@ -279,6 +293,7 @@ pack_scan(struct pack_set *set, uint32_t number, uint64_t from, int flags,
 		.arg = arg,
 		.number = number,
 		.flags = flags };
+	struct volume_file *twin = NULL;
 	struct buf entries = { 0 };
 	struct pack_info info;
 	uint64_t footer_off;
@@ -292,7 +307,7 @@ pack_scan(struct pack_set *set, uint32_t number, uint64_t from, int flags,
 	if (rc != 0)
 		return rc;
 	if ((flags & PACK_SCAN_FORGET) != 0)
-		volume_note_cache(s.f);
+		note_cache(set, &s, &twin);
 	rc = volume_size(s.f, &s.limit);
 	if (rc != 0)
 		goto out;
@@ -320,6 +335,9 @@ pack_scan(struct pack_set *set, uint32_t number, uint64_t from, int flags,
 out:
 	if ((flags & PACK_SCAN_FORGET) != 0)
 		volume_forget(s.f);
+	if (twin != NULL)
+		volume_forget(twin);
+	volume_file_close(twin);
 	buf_fini(&entries);
 	buf_fini(&s.buf);
 	volume_file_close(s.f);
