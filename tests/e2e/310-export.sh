@@ -229,6 +229,79 @@ same_bytes "$dir/vda.2" "$dir/r.raw"
 rm "$dir/r.raw"
 ok "what changed is taken on top of what it is of, and refused elsewhere"
 
+# --- a whole machine, in an archive made by its description alone
+
+"$PYTHON" - "$archives/machine.tar.gz" "$dir/vdb" <<'END' || fail "making one"
+import hashlib, io, json, sys, tarfile
+disk = open(sys.argv[2], "rb").read()
+ram = bytes(1 << 20) + b"page" * 16384 + bytes(5 << 20)
+xml = b"<domain><vcpu>3</vcpu><memory unit='KiB'>524288</memory>" \
+    b"<devices><interface type='network'/></devices></domain>\n"
+when = "2026-01-02T03:04:05Z"
+vol = [("vda", "disk", "raw", disk), ("ram0", "ram", "raw", ram),
+       ("state", "state", "raw", b"devices" * 999),
+       ("domain", "definition", "xml", xml)]
+def blocks(data):
+    h = hashlib.sha256()
+    for i in range(0, len(data), 65536):
+        b = data[i:i + 65536]
+        if any(b):
+            h.update((i // 65536).to_bytes(8, "little") + b)
+    return h.hexdigest()
+manifest = {
+    "format": 1, "id": "0" * 31 + "1", "vm": "far/machine", "seq": 1,
+    "time": when, "agent_time": when, "host": "elsewhere",
+    "consistency": "crash", "chunk_size": 65536, "domain": 0,
+    "stats": {k: 0 for k in ("read", "holes", "unchanged", "deduplicated",
+                             "sent", "stored", "duration_ms")},
+    "volumes": [{"name": n, "kind": k, "format": f, "cluster_size": 0,
+                 "size": len(d), "root": "11" * 32,
+                 **({"path": "/srv/vda", "identity": "file:1"}
+                    if n == "vda" else {})} for n, k, f, d in vol]}
+members = []
+for n, k, f, d in vol:
+    form = "raw" if k in ("disk", "ram") else "file"
+    members.append({"volume": n, "name": "x/" + n, "form": form,
+                    "size": len(d)})
+with tarfile.open(sys.argv[1], "w:gz") as t:
+    def put(name, data):
+        i = tarfile.TarInfo(name)
+        i.size = len(data)
+        t.addfile(i, io.BytesIO(data))
+    head = {"archive": 1, "manifest": manifest, "members": members}
+    put("x/backstay.json", json.dumps(head).encode())
+    for m, v in zip(members, vol):
+        put(m["name"], v[3])
+        if m["form"] == "raw":
+            m["sha256_blocks"] = blocks(v[3])
+        else:
+            m["sha256"] = hashlib.sha256(v[3]).hexdigest()
+    put("x/manifest.json", json.dumps(head).encode())
+END
+import_from machine machine.tar.gz
+console show machine@latest --json >"$dir/show.json"
+[ "$(json "$dir/show.json" 'j["time"], j["consistency"], j["agent_time"],
+	j["volumes"][0]["path"], [v["kind"] for v in j["volumes"]]')" = \
+	"('2026-01-02T03:04:05Z', 'crash', '2026-01-02T03:04:05Z', '/srv/vda', ['disk', 'ram', 'state', 'definition'])" ] ||
+	fail "machine: $(cat "$dir/show.json")"
+export_to machine.tar machine@latest
+unpack machine tar -xf "$archives/machine.tar"
+check_sums "$list"
+mkdir "$dir/made"
+tar -xf "$archives/machine.tar.gz" -C "$dir/made"
+same_disk "$dir/vdb" raw "$list/vda.qcow2" qcow2
+same_bytes "$dir/made/x/ram0" "$list/ram0.raw"
+same_bytes "$dir/made/x/state" "$list/state.state"
+same_bytes "$dir/made/x/domain" "$list/domain.xml"
+export_to machine.ova machine@latest --format ova
+unpack machine-ova bsdtar -xf "$archives/machine.ova"
+xmllint --noout --schema "$top/tests/e2e/ovf/envelope.xsd" "$out"/*.ovf \
+	>"$dir/xmllint.out" 2>&1 || fail "OVF: $(cat "$dir/xmllint.out")"
+for word in '<rasd:VirtualQuantity>3<' '512 MB of memory' 'Network card 1'; do
+	grep -q "$word" "$out"/*.ovf || fail "OVF: no $word"
+done
+ok "memory, state and definition, there and back"
+
 # --- a guest's large disk
 
 truncate -s 1T "$dir/big"
