@@ -245,7 +245,7 @@ send(struct foreign *f, struct backup_result *out, struct err *e)
 	int rc;
 
 	o.time = f->o->time;
-	if (o.time == 0 && f->changed < (uint64_t)time(NULL))
+	if (o.time == 0 && f->changed <= (uint64_t)time(NULL))
 		o.time = f->changed;
 	rc = backup_open(&o, &b, e);
 	if (rc != 0)

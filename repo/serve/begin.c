@@ -153,7 +153,7 @@ take_time(struct session *s, const json_t *q, struct manifest *m, struct err *e)
 		    s->key->name);
 	if (time_parse(when, &t) != 0)
 		return err_set(e, ERR_PROTO, "\"time\" is not a time");
-	if (t >= (uint64_t)time(NULL))
+	if (t > (uint64_t)time(NULL))
 		return err_set(e, ERR_INVAL,
 		    "%s is not over yet: a backup is of the past", when);
 	memcpy(ref.vm, m->vm, sizeof(ref.vm));
