@@ -137,6 +137,30 @@ a_listing_goes_by_vm_and_sequence(void **state)
 }
 
 static void
+the_latest_is_the_one_of_the_latest_time(void **state)
+{
+	struct catalog *c = catalog_new();
+	struct catalog_vm vm;
+
+	(void)state;
+	add(c, "a", 1, 500, 1);
+	/* Imported: from before it, and between them. */
+	add(c, "a", 2, 100, 1);
+	add(c, "a", 3, 900, 1);
+	add(c, "a", 4, 700, 2);
+	assert_int_equal(catalog_newest(c, "a", &m), 0);
+	assert_int_equal(m.seq, 3);
+	assert_int_equal(found(c, "a@latest"), 3);
+	assert_int_equal(found(c, "a@-1"), 4);
+	assert_int_equal(found(c, "a@-2"), 1);
+	assert_int_equal(found(c, "a@-3"), 2);
+	assert_int_equal(catalog_vms(c, &vm, 1), 1);
+	assert_int_equal(vm.last, 900);
+	assert_int_equal(catalog_next_time(c, "a", 1), 901);
+	catalog_free(c);
+}
+
+static void
 totals_add_up_and_do_not_wrap(void **state)
 {
 	struct catalog *c = catalog_new();
@@ -335,6 +359,7 @@ main(void)
 		cmocka_unit_test(an_id_is_there_once),
 		cmocka_unit_test(each_backup_of_a_vm_gets_a_time_of_its_own),
 		cmocka_unit_test(a_listing_goes_by_vm_and_sequence),
+		cmocka_unit_test(the_latest_is_the_one_of_the_latest_time),
 		cmocka_unit_test(totals_add_up_and_do_not_wrap),
 		cmocka_unit_test(
 		    what_is_hidden_is_found_no_more_and_held_until_released),

@@ -176,6 +176,20 @@ what_is_just_old_enough_takes_part(void **state)
 }
 
 static void
+what_was_imported_counts_by_its_time_and_is_young_by_ours(void **state)
+{
+	const struct retain_policy p = { .keep_daily = 2, .min_age = DAY };
+
+	(void)state;
+	for (uint64_t d = 1; d <= 4; d++) {
+		add(d * DAY);
+		b[d - 1].since = 100 * DAY;
+	}
+	assert_string_equal(rules(&p, 100 * DAY + 5), "aaaa");
+	assert_string_equal(rules(&p, 101 * DAY), "--dd");
+}
+
+static void
 what_is_protected_stays_and_does_not_count(void **state)
 {
 	const struct retain_policy p = { .keep_last = 1 };
@@ -403,6 +417,9 @@ main(void)
 		    a_flood_of_new_backups_displaces_nothing, none),
 		cmocka_unit_test_setup(
 		    what_is_just_old_enough_takes_part, none),
+		cmocka_unit_test_setup(
+		    what_was_imported_counts_by_its_time_and_is_young_by_ours,
+		    none),
 		cmocka_unit_test_setup(
 		    what_is_protected_stays_and_does_not_count, none),
 		cmocka_unit_test_setup(what_is_locked_stays_and_counts, none),
