@@ -12,7 +12,7 @@
 #include "repo/serve/damage.h"
 #include "repo/serve/leaving.h"
 
-enum { PARENT_DAMAGE_MS = 30000 };
+enum { PARENT_DAMAGE_MS = 30000, TIME_AHEAD_S = 60 };
 
 /* So that sums of sizes stay whole numbers in JSON and in 64 bits. */
 #define TOTAL_SIZE_MAX ((uint64_t)1 << 62)
@@ -153,7 +153,9 @@ take_time(struct session *s, const json_t *q, struct manifest *m, struct err *e)
 		    s->key->name);
 	if (time_parse(when, &t) != 0)
 		return err_set(e, ERR_PROTO, "\"time\" is not a time");
-	if (t > (uint64_t)time(NULL))
+	/* Of two backups of one second one is told to be later, and clocks of
+	 * two repositories are never the same. */
+	if (t > (uint64_t)time(NULL) + TIME_AHEAD_S)
 		return err_set(e, ERR_INVAL,
 		    "%s is not over yet: a backup is of the past", when);
 	memcpy(ref.vm, m->vm, sizeof(ref.vm));
