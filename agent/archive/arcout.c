@@ -259,7 +259,15 @@ arcout_free(struct arcout *o)
 {
 	if (o == NULL)
 		return;
-	if (!o->finished)
+	/*
+	 * Nothing of the end reaches the sink.  Only where libarchive would
+	 * first compress what is missing of a member, for hours, it is told
+	 * not to end anything: then it leaves some memory behind.
+	 */
+	if (!o->finished && o->err.code == 0)
+		err_set(&o->err, ERR_CLOSED, "it was given up");
+	if (!o->finished && o->left > 0 && o->kind != ARCOUT_TAR &&
+	    o->kind != ARCOUT_ZIP)
 		archive_write_fail(o->ar);
 	archive_write_free(o->ar);
 	if (o->nothing != NULL)

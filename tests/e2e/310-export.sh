@@ -407,3 +407,27 @@ expect_fail 1 "damaged or cut off|is cut off|too early" \
 stop_daemon
 check_store
 ok "what fails midway has no name, or no end"
+
+# A byte of the disk, in the pack that has it.
+"$PYTHON" - "$dir/vda" "$repo"/packs/*/*.pack <<'END' || fail "no pack has it"
+import sys
+with open(sys.argv[1], "rb") as f:
+    f.seek(30 << 20)
+    needle = f.read(4096)
+for name in sys.argv[2:]:
+    with open(name, "r+b") as f:
+        at = f.read().find(needle)
+        if at >= 0:
+            f.seek(at + 100)
+            f.write(bytes([needle[100] ^ 255]))
+            sys.exit()
+sys.exit(1)
+END
+start_daemon
+expect_fail 3 "volume vda|chunk" "$BIN/backstay" -r "$repo" export -q \
+	acme/web1@latest --to "$dir/damaged.tar"
+if [ -e "$dir/damaged.tar" ] || [ -e "$dir/.damaged.tar.restoring" ]; then
+	fail "a damaged backup was exported"
+fi
+stop_daemon
+ok "damage of the store ends it, with 3"
