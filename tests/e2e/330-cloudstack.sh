@@ -226,6 +226,22 @@ for why in "not finished" "is not there any more" \
 done
 ok "9 points that cannot be read, or lead elsewhere, are passed over with a reason"
 
+# --- one instance, one point
+
+console import moved "$nas/$b" >"$dir/folder.out" 2>&1 ||
+	fail "of an instance: $(cat "$dir/folder.out")"
+[ "$(nbackups moved)" = 3 ] || fail "not all points of the instance"
+console import other/one "$nas/$b/2026.03.03.03.00.00/" \
+	>"$dir/folder.out" 2>&1 || fail "of a point: $(cat "$dir/folder.out")"
+[ "$(nbackups other/one)" = 1 ] || fail "not that point"
+rm -rf "$dir/out"
+console restore "other/one@$(utc 2026.03.03.03.00.00)" --volume root \
+	--format raw --to "$dir/out" >"$dir/restore.out" 2>&1 ||
+	fail "restore: $(cat "$dir/restore.out")"
+same_bytes "$want/$b/2026.03.03.03.00.00/root.raw" "$dir/out/other-one-root.raw"
+expect_fail 1 "." console import moved "$nas"
+ok "an instance, or one point in time, into a VM of another name"
+
 expect_fail 1 "there is no INSTANCE" console import --cloudstack "$want/.."
 expect_fail 1 "has no instance i-9" console import --cloudstack "$nas" \
 	--instance i-9
