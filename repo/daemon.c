@@ -333,6 +333,9 @@ say_memory(const struct daemon *d, const struct settings *s)
 	    size_print(STORE_RANGES + SERVE_LANES_MAX * lane, a),
 	    SERVE_LANES_MAX, size_print(lane, b),
 	    size_print(block_cache(s), c));
+	if (*store_format(d->srv.store)->packs != 0)
+		log_info("NFS: at most %s until the server has it on disk",
+		    size_print(store_export_memory(), a));
 	lane = 2 * AGENT_FRAME_MAX + LANE_FLUSH_LEN + AGENT_LIST_MAX;
 	log_info("agents: at most %d, each a thread and up to %s; %d jobs that "
 		 "wait",

@@ -28,6 +28,7 @@ enum {
 	NFS3_IO_SIZE = 256 << 10,
 	NFS3_IO_MAX =
 	    1 << 20, /* bytes of a read or write; libnfs has no more */
+	NFS3_WAY_MAX = 32 << 20, /* of all calls under way */
 	NFS3_PATIENCE_MS = 300000
 };
 

@@ -31,7 +31,7 @@ enum {
 	NFS3_CONNS = 4,
 	NFS3_FLYING_MIN = 4,
 	NFS3_FLYING_PER_MS = 2,
-	NFS3_FLYING_MAX = 32
+	NFS3_FLYING_MAX = NFS3_WAY_MAX / NFS3_IO_SIZE / NFS3_CONNS
 };
 
 /* A call; whoever makes it keeps it until ${done}. */

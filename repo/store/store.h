@@ -33,9 +33,9 @@ struct store_options {
 	uint64_t data_limit;
 	/* Bytes that ingest leaves free; 0: as many. */
 	uint64_t reserve;
-	uint64_t block_cache;   /* of the index; 0: default */
-	unsigned batch_ms;      /* a batch closes after; 0: 2000 */
-	unsigned checkpoint_ms; /* a checkpoint is due after; 0: 60000 */
+	uint64_t block_cache;    /* of the index; 0: default */
+	unsigned batch_ms;       /* a batch closes after; 0: 2000 */
+	unsigned checkpoint_ms;  /* a checkpoint is due after; 0: 60000 */
 	unsigned nfs_timeout_ms; /* as volume_nfs_options.patience_ms */
 	const char *index;       /* folder of the index; NULL: REPO/index */
 	/* Of tests: what stands between the store and its packs; or NULL. */
@@ -45,12 +45,15 @@ struct store_options {
 
 struct store;
 
-/** store_init(dir, chunk_size, dedup_namespace, packs, e): make a new repository
- * in ${dir}, which is made if need be and must be empty.  ${packs}: the URL of
- * the folder of an export, made likewise, where the packs shall be; or NULL.
- * ERR_EXIST, ERR_INVAL, ERR_NOSPC, ERR_SYS, ERR_TIMEOUT. */
+/** store_init(dir, chunk_size, dedup_namespace, packs, e): make a new
+ * repository in ${dir}, which is made if need be and must be empty.  ${packs}:
+ * the URL of the folder of an export, made likewise, where the packs shall be;
+ * or NULL. ERR_EXIST, ERR_INVAL, ERR_NOSPC, ERR_SYS, ERR_TIMEOUT. */
 int store_init(const char *dir, uint32_t chunk_size, bool dedup_namespace,
     const char *packs, struct err *e);
+
+/** store_export_memory(): bytes at most that packs on an export keep here. */
+uint64_t store_export_memory(void);
 
 /** store_init_may(dir): the folder is there, and empty but for lost+found. */
 bool store_init_may(const char *dir);
@@ -135,8 +138,8 @@ struct store_drop {
  * append the manifest when its whole tree is synced, wait until all is durable;
  * in the same batch the ${n} backups of ${d} are dropped: the VM's incomplete
  * ones.  Sets m->id, seq, chunk_size, and time, unless ${m} is imported: the
- * later of now and what it held.  The session is over in any case.  ERR_PROTO, ERR_MISSING, ERR_NOSPC,
- * ERR_CLOSED, ERR_SYS. */
+ * later of now and what it held.  The session is over in any case.  ERR_PROTO,
+ * ERR_MISSING, ERR_NOSPC, ERR_CLOSED, ERR_SYS. */
 int store_commit(struct store_session *x, struct store_lane *l,
     struct manifest *m, const struct store_drop *d, unsigned n, struct err *e);
 

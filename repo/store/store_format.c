@@ -11,6 +11,7 @@
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
+#include "proto/nfs/nfs3_file.h"
 #include "repo/store/store_impl.h"
 
 enum { FORMAT_VERSION = 1, FORMAT_FILE_MAX = 65536 };
@@ -260,7 +261,8 @@ store_init(const char *dir, uint32_t chunk_size, bool dedup_namespace,
 		return err_set(e, ERR_INVAL,
 		    "a chunk size is a power of two from 64K to 4M");
 	if (packs != NULL && strlen(packs) > STORE_PACKS_MAX)
-		return err_set(e, ERR_LIMIT, "the URL of the packs is too long");
+		return err_set(
+		    e, ERR_LIMIT, "the URL of the packs is too long");
 	if (packs != NULL)
 		snprintf(f.packs, sizeof(f.packs), "%s", packs);
 	if (mkdir(dir, 0700) == -1 && errno != EEXIST)
@@ -290,4 +292,11 @@ store_init(const char *dir, uint32_t chunk_size, bool dedup_namespace,
 out:
 	close(dirfd);
 	return rc;
+}
+
+uint64_t
+store_export_memory(void)
+{
+	/* What is kept, and libnfs's copies of what is under way. */
+	return (uint64_t)NFS3_KEPT_MAX + NFS3_WAY_MAX;
 }
