@@ -3,7 +3,9 @@
  * crash: hit a store at every fault point, and see that it kept its word.
  *
  *   crash [-d DIR] [-j JOBS] [-n HITS] [-s SEED] [PATTERN...]
- *   crash -l              the points, one a line
+ *   crash -e URL ...      with packs on an NFS export, which has DIR at its
+ * top; what the server was sent is not lost by cuts crash -l              the
+ * points, one a line
  *
  * For each way in which a store was left, for each point that the scenario
  * passes: hit it at its first passage, its last, and HITS - 2 between; then
@@ -39,7 +41,8 @@ struct test {
 
 static struct test *tests;
 static unsigned ntests;
-static char base[64]; /* of all folders */
+static char base[64];      /* of all folders */
+static const char *export; /* URL; the folder ${base} is at its top */
 static unsigned seed;
 static unsigned counted[FAULT_POINTS];
 
@@ -80,6 +83,19 @@ begin(struct world *w, const char *folder, char repo[128])
 static struct cutting cutting;
 static char unsynced[128];
 
+/* The packs of the case in ${folder}, on the export, beside its repository. */
+static const char *
+packs_url(const char *folder, char out[256])
+{
+	size_t len = export != NULL ? strcspn(export, "?") : 0;
+
+	if (export == NULL)
+		return NULL;
+	snprintf(out, 256, "%.*s%s/%s/packs%s", (int)len, export,
+	    strrchr(base, '/'), strrchr(folder, '/') + 1, export + len);
+	return out;
+}
+
 static void
 save(void *arg)
 {
@@ -91,13 +107,17 @@ do_prepare(const char *folder, const void *arg)
 {
 	const enum scenario_left *left = arg;
 	struct world w;
-	char repo[128];
+	char repo[128], url[256];
 
 	begin(&w, folder, repo);
-	cutting_init(&cutting, repo, path(unsynced, folder, "unsynced"), 0);
-	fault_on_cut(save, &cutting);
-	w.wrap = cutting_wrap;
-	w.wrap_arg = &cutting;
+	w.packs = packs_url(folder, url);
+	if (export == NULL) {
+		cutting_init(
+		    &cutting, repo, path(unsynced, folder, "unsynced"), 0);
+		fault_on_cut(save, &cutting);
+		w.wrap = cutting_wrap;
+		w.wrap_arg = &cutting;
+	}
 	scenario_prepare(&w, *left);
 }
 
@@ -114,7 +134,7 @@ do_run(const char *folder, const void *arg)
 		w.later = t->spec;
 	else if (!fault_arm(t->spec))
 		world_wrong("%s: not understood", t->spec);
-	if (strstr(t->spec, "=cut") != NULL) {
+	if (strstr(t->spec, "=cut") != NULL && export == NULL) {
 		cutting_init(&cutting, repo, path(unsynced, folder, "unsynced"),
 		    t->seed);
 		fault_on_cut(cutting_cut, &cutting);
@@ -204,6 +224,18 @@ show(const char *folder)
 	shell("tail -n 25 %s/log | sed 's/^/        | /'", folder);
 }
 
+/*
+ * The copy of a template has packs and a name of its own.  The template's lease
+ * would be taken for another's.
+ */
+static void
+move_packs(const char *from, const char *folder)
+{
+	shell("rm %s/packs/lease && sed -i 's,%s/packs,%s/packs,' "
+	      "%s/repo/backstay.json",
+	    folder, strrchr(from, '/'), strrchr(folder, '/'), folder);
+}
+
 /* Whether it went well; *fired whether anything happened at all. */
 static bool
 one(const struct test *t, const char *folder, bool *fired)
@@ -215,6 +247,8 @@ one(const struct test *t, const char *folder, bool *fired)
 	template_of(t->left, from);
 	shell("rm -rf %s", folder);
 	shell("cp -a %s %s", from, folder);
+	if (export != NULL)
+		move_packs(from, folder);
 	run = in_child(folder, do_run, t);
 	*fired = fault_fired();
 	for (int p = 0; t->counting && p < FAULT_POINTS; p++)
@@ -331,6 +365,22 @@ behind_a_failure(enum fault_point p)
 	    p == FAULT_PACK_POISONED;
 }
 
+/* The folder of a case.  A server remembers names: there each has its own. */
+static const char *
+fresh(char out[128], const char *what, unsigned n)
+{
+	snprintf(out, 128, "%s/%s%u", base, what, n);
+	return out;
+}
+
+/* A local folder's alone. */
+static bool
+passed_there(enum fault_point p)
+{
+	return export == NULL ||
+	    (p != FAULT_FOLDER_SYNC && p != FAULT_FOLDER_SYNCED);
+}
+
 /* How often each point is passed, and with it the cases.  The number of points
  * that are never passed. */
 static unsigned
@@ -352,7 +402,7 @@ find_cases(void)
 			exit(1);
 		}
 		none.counting = true;
-		if (!one(&none, path(folder, base, "count"), &fired))
+		if (!one(&none, fresh(folder, "count", (unsigned)left), &fired))
 			exit(1);
 		for (int p = 0; p < FAULT_POINTS; p++) {
 			unsigned hits = counted[p];
@@ -363,7 +413,8 @@ find_cases(void)
 		}
 	}
 	for (int p = 0; p < FAULT_POINTS; p++) {
-		if (total[p] > 0 || behind_a_failure((enum fault_point)p))
+		if (total[p] > 0 || behind_a_failure((enum fault_point)p) ||
+		    !passed_there((enum fault_point)p))
 			continue;
 		printf("not ok - %s is never passed\n",
 		    fault_name((enum fault_point)p));
@@ -381,11 +432,15 @@ run_share(unsigned first, unsigned jobs, char **patterns)
 	char folder[128];
 	bool fired;
 
-	snprintf(folder, sizeof(folder), "%s/%u", base, first);
+	fresh(folder, "", first);
 	for (unsigned i = first; i < ntests; i += jobs) {
 		if (!wanted(tests[i].spec, patterns))
 			continue;
+		if (export != NULL)
+			fresh(folder, "", i);
 		failed += !one(&tests[i], folder, &fired);
+		if (export != NULL)
+			shell("rm -rf %s", folder);
 		missed += !fired;
 		ran++;
 	}
@@ -427,12 +482,13 @@ main(int argc, char **argv)
 
 	seed = (unsigned)getpid();
 	snprintf(base, sizeof(base), "/tmp/backstay-crash-XXXXXX");
-	while ((opt = getopt(argc, argv, "d:j:ln:s:")) != -1) {
+	while ((opt = getopt(argc, argv, "d:e:j:ln:s:")) != -1) {
 		switch (opt) {
 		case 'd':
 			snprintf(base, sizeof(base), "%s/backstay-crash-XXXXXX",
 			    optarg);
 			break;
+		case 'e': export = optarg; break;
 		case 'j': jobs = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'l':
 			for (int p = 0; p < FAULT_POINTS; p++)
@@ -444,7 +500,7 @@ main(int argc, char **argv)
 		case 's': seed = (unsigned)strtoul(optarg, NULL, 10); break;
 		default:
 			fprintf(stderr,
-			    "usage: crash [-d DIR] [-j JOBS] [-l] "
+			    "usage: crash [-d DIR] [-e URL] [-j JOBS] [-l] "
 			    "[-n HITS] [-s SEED] [PATTERN...]\n");
 			return 2;
 		}

@@ -18,6 +18,22 @@ echo "races"
 echo "fault points"
 "$B/crash/crash" -d $where -j "${JOBS:-2}" -n $hits ${SEED:+-s "$SEED"} ||
 	failed=1
+if [ "$(id -u)" = 0 ]; then
+	echo "fault points, packs on an NFS export"
+	room=$(mktemp -d /tmp/crash-nfs.XXXXXX)
+	if url=$(tests/nfs/server.sh start "$room" $((20000 + $$ % 4000 * 4))); then
+		# Each start waits for half a second: many at once.
+		"$B/crash/crash" -d "$room/export" -e "$url" -j 12 \
+			-n $((hits > 8 ? 8 : 1)) ${SEED:+-s "$SEED"} || failed=1
+	else
+		failed=1
+	fi
+	tests/nfs/server.sh end "$room"
+	rm -rf "$room"
+else
+	echo "fault points on NFS: NOT RUN, it needs root"
+	failed=1
+fi
 for fs in ext4 xfs; do
 	echo "power cuts on $fs"
 	TMPDIR=$where tests/crash/replay.sh "$B/crash/examine" $fs $points \

@@ -31,7 +31,7 @@ scenario_prepare(struct world *w, enum scenario_left left)
 	struct store_session *x;
 	struct err e = { 0 };
 
-	must(store_init(w->dir, CHUNK_SIZE_MIN, false, NULL, &e), "init");
+	must(store_init(w->dir, CHUNK_SIZE_MIN, false, w->packs, &e), "init");
 	must(world_open(w), "open");
 	must(world_backup(w, "keep", 900, 100, NULL, &a), "backup");
 	must(world_backup(w, "go", 900, 5, NULL, &a), "backup");

@@ -21,6 +21,7 @@ enum {
 };
 
 struct world {
+	const char *packs; /* URL of where they are to be, or NULL */
 	const char *dir;
 	int acks; /* the journal of what was acknowledged */
 	struct store *store;
