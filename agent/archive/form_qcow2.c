@@ -137,11 +137,13 @@ set_backing(const struct form_qcow2 *q, uint8_t *h)
 
 	put_be32(p, QCOW2_EXT_BACKING_FORMAT);
 	put_be32(p + 4, 5);
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): no string */
 	memcpy(p + 8, "qcow2", 5);
 	p += 16;
 	p += 8; /* the end of extensions is zeroes */
 	put_be64(h + 8, (uint64_t)(p - h));
 	put_be32(h + 16, (uint32_t)n);
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): no string */
 	memcpy(p, q->backing, n);
 }
 

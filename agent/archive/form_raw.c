@@ -4,6 +4,7 @@
  * told of all of them first; there are never more than EXTENTS_MAX: the
  * smallest gaps are then written.
  */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "agent/archive/form.h"
@@ -25,6 +26,7 @@ coarsen(struct form_raw *r)
 {
 	size_t to = 0;
 
+	assert(r->x != NULL);
 	r->gap = r->gap == 0 ? r->f.walk->chunk_size : 2 * r->gap;
 	for (size_t i = 1; i < r->n; i++) {
 		struct arcout_extent *last = &r->x[to];
@@ -42,6 +44,7 @@ add(struct form_raw *r, uint64_t off, uint64_t len)
 {
 	struct arcout_extent *last = r->n > 0 ? &r->x[r->n - 1] : NULL;
 
+	assert(r->x != NULL);
 	if (last != NULL && off - (last->off + last->len) <= r->gap) {
 		last->len = off + len - last->off;
 		return;
