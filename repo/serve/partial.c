@@ -74,7 +74,8 @@ partial_last(struct serve *srv, struct job *j)
 	struct store_lane *tools;
 	struct err e = { 0 };
 
-	if (!store_checkpoint_wanted(j->session) ||
+	/* What was refused leaves nothing; a long one has its ticks. */
+	if (j->manifest.imported || !store_checkpoint_wanted(j->session) ||
 	    (until != 0 && now_ms() >= until))
 		return;
 	tools = store_lane_new(srv->store, domain_key(&j->domain));
