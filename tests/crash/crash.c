@@ -373,14 +373,6 @@ fresh(char out[128], const char *what, unsigned n)
 	return out;
 }
 
-/* A local folder's alone. */
-static bool
-passed_there(enum fault_point p)
-{
-	return export == NULL ||
-	    (p != FAULT_FOLDER_SYNC && p != FAULT_FOLDER_SYNCED);
-}
-
 /* How often each point is passed, and with it the cases.  The number of points
  * that are never passed. */
 static unsigned
@@ -413,12 +405,13 @@ find_cases(void)
 		}
 	}
 	for (int p = 0; p < FAULT_POINTS; p++) {
-		if (total[p] > 0 || behind_a_failure((enum fault_point)p) ||
-		    !passed_there((enum fault_point)p))
+		if (total[p] > 0 || behind_a_failure((enum fault_point)p))
 			continue;
-		printf("not ok - %s is never passed\n",
+		/* There some are a local folder's alone, some hang on time. */
+		printf("%s%s is never passed\n",
+		    export == NULL ? "not ok - " : "# ",
 		    fault_name((enum fault_point)p));
-		never++;
+		never += export == NULL;
 	}
 	add_second();
 	return never;
