@@ -50,7 +50,7 @@ DEBS := $(BUILD_DEBS) libcmocka-dev qemu-utils e2fsprogs openssh-client openssl 
 # Who reads metrics.
 DEBS += prometheus curl
 # Crash tests: disks whose writes are logged.
-DEBS += qemu-system-common fuse3 xfsprogs
+DEBS += qemu-system-common fuse3 xfsprogs btrfs-progs
 # Running guests: QEMU, libvirt, what a guest is made of, and newer ones of both.
 DEBS += qemu-system-x86 libvirt-daemon libvirt-clients libnbd-bin \
 	busybox-static cpio debootstrap ovmf swtpm swtpm-tools genisoimage

@@ -27,7 +27,7 @@ cd "$top" || exit 1
 build=${1:?usage: tests/run.sh BUILD}
 STRESS=${STRESS-45}
 # The rest of them takes a quarter of an hour: make check-live.
-GUESTS=${GUESTS-100-* 101-* 102-live-trust 103-* 104-* 105-* 106-live-* 107-live-*
+GUESTS=${GUESTS-100-* 101-* 102-live-trust 103-* 104-* 105-live-agent 106-live-*
 	110-ram-restore}
 UNIT=${UNIT-test_*} E2E=${E2E-[0-9]*} MODEL=${MODEL-*}
 JOBS=${JOBS:-$(nproc)} LIMIT=${LIMIT:-600}
@@ -39,6 +39,7 @@ mkdir -p "$logs"
 BIN=$(realpath "$build")
 export BIN B=$BIN IMGCOPY=$BIN/imgcopy
 export ASAN_OPTIONS=detect_leaks=1:${ASAN_OPTIONS:-}
+export LSAN_OPTIONS=suppressions=$top/tests/lsan.supp:print_suppressions=0:${LSAN_OPTIONS:-}
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:${UBSAN_OPTIONS:-}
 export TSAN_OPTIONS=second_deadlock_stack=1:suppressions=$top/tests/tsan.supp:${TSAN_OPTIONS:-}
 

@@ -13,65 +13,14 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/nfs/nfs3_file.h"
-#include "repo/store/lease.h"
-#include "repo/store/volume_names.h"
-
-enum {
-	FOLDERS_KEPT = 256,
-	OPEN_BUCKETS = 1024,
-	SPACE_MS = 1000 /* what the server said of its space counts so long */
-};
-
-/* One that was looked up. */
-struct folder {
-	char name[VOLUME_FOLDER_LEN];
-	struct nfs3_fh fh;
-};
-
-/*
- * A pack that somebody has open.  All who do share it, as what is written and
- * not yet on the server's disk is seen through it alone.
- */
-struct pack {
-	struct pack *next;
-	struct nfs3_file *file;
-	uint32_t number;
-	unsigned refs; /* guarded by the volume's mu, as is all below */
-	uint64_t reserved;
-	uint64_t end; /* of what was written */
-};
-
-struct nfs_volume {
-	struct volume v;
-	struct nfs3 *n;
-	struct lease *lease;
-	pthread_mutex_t mu;
-	struct folder folder[FOLDERS_KEPT]; /* guarded by mu, as is the rest */
-	uint64_t asked_ms;
-	uint64_t avail, total; /* as of then */
-	uint64_t promised;     /* reserved and not written yet */
-	struct pack *open[OPEN_BUCKETS];
-};
-
-struct nfs_pack {
-	struct volume_file f;
-	struct nfs_volume *x;
-	struct pack *p;
-};
+#include "repo/store/volume_nfs.h"
 
 static const struct volume_ops vol_ops;
-static const struct volume_file_ops vol_file_ops;
 
 static struct nfs_volume *
 vol_of(struct volume *v)
 {
 	return (struct nfs_volume *)v;
-}
-
-static struct nfs_pack *
-file_of(struct volume_file *f)
-{
-	return (struct nfs_pack *)f;
 }
 
 static const char *
@@ -82,9 +31,8 @@ name_of(uint32_t number, bool poisoned, char *out)
 	return volume_file_name(&name, out);
 }
 
-/* What the volume's callers know. */
-static int
-known(const char *what, uint32_t number, int rc)
+int
+nfs_known(const char *what, uint32_t number, int rc)
 {
 	if (rc == 0 || rc == ERR_NOENT || rc == ERR_EXIST || rc == ERR_NOSPC ||
 	    rc == ERR_SYS)
@@ -144,7 +92,7 @@ file_new(struct nfs_volume *x, struct pack *p)
 {
 	struct nfs_pack *f = xcalloc(1, sizeof(*f));
 
-	f->f.ops = &vol_file_ops;
+	f->f.ops = &nfs_pack_ops;
 	f->x = x;
 	f->p = p;
 	return &f->f;
@@ -195,7 +143,7 @@ vol_create(struct volume *v, uint32_t number, struct volume_file **out)
 		    : nfs3_create(x->n, &folder, name_of(number, false, name),
 			  0600, &fh);
 	if (rc != 0)
-		return known("create", number, rc);
+		return nfs_known("create", number, rc);
 	fault_pass(FAULT_PACK_CREATED);
 	*out = file_add(x, number, nfs3_file_new(x->n, &fh, 0, true));
 	return 0;
@@ -228,19 +176,19 @@ vol_open(
 	}
 	rc = find_folder(x, number, false, &folder);
 	if (rc != 0)
-		return known("open", number, rc);
+		return nfs_known("open", number, rc);
 	rc = nfs3_lookup(
 	    x->n, &folder, name_of(number, false, name), &fh, &attr);
 	if (rc == ERR_NOENT)
 		rc = nfs3_lookup(
 		    x->n, &folder, name_of(number, true, name), &fh, &attr);
 	if (rc != 0)
-		return known("open", number, rc);
+		return nfs_known("open", number, rc);
 	file = nfs3_file_new(x->n, &fh, attr.size, true);
 	rc = nfs3_file_sync(file);
 	if (rc != 0) {
 		nfs3_file_free(file);
-		return known("open", number, rc);
+		return nfs_known("open", number, rc);
 	}
 	*out = file_add(x, number, file);
 	return 0;
@@ -319,7 +267,7 @@ vol_remove(struct volume *v, uint32_t number)
 	if (rc == 0)
 		rc = find_folder(x, number, false, &folder);
 	if (rc != 0)
-		return known("remove", number, rc);
+		return nfs_known("remove", number, rc);
 	if (fault_fails(FAULT_PACK_UNLINK))
 		return log_sys("pack %" PRIx32 ": remove", number);
 	rc = nfs3_remove(x->n, &folder, name_of(number, false, name));
@@ -328,7 +276,7 @@ vol_remove(struct volume *v, uint32_t number)
 	ask_again(x);
 	if (rc == 0)
 		fault_pass(FAULT_PACK_UNLINKED);
-	return known("remove", number, rc);
+	return nfs_known("remove", number, rc);
 }
 
 static int
@@ -343,7 +291,7 @@ vol_poison(struct volume *v, uint32_t number)
 	name_of(number, true, to);
 	rc = find_folder(x, number, false, &folder);
 	if (rc != 0)
-		return known("rename", number, rc);
+		return nfs_known("rename", number, rc);
 	if (fault_fails(FAULT_PACK_POISON))
 		return log_sys("pack %" PRIx32 ": rename", number);
 	rc = nfs3_rename(x->n, &folder, from, &folder, to);
@@ -351,12 +299,12 @@ vol_poison(struct volume *v, uint32_t number)
 		rc = nfs3_lookup(x->n, &folder, to, &fh, NULL);
 	if (rc == 0)
 		fault_pass(FAULT_PACK_POISONED);
-	return known("rename", number, rc);
+	return nfs_known("rename", number, rc);
 }
 
 /* As of a moment ago: this is asked for often. */
-static int
-space(
+int
+nfs_volume_space(
     struct nfs_volume *x, uint64_t *avail, uint64_t *total, uint64_t *promised)
 {
 	uint64_t now = now_ms(), a, t;
@@ -369,7 +317,7 @@ space(
 	if (old) {
 		rc = nfs3_space(x->n, &a, &t);
 		if (rc != 0)
-			return known("free space", 0, rc);
+			return nfs_known("free space", 0, rc);
 		pthread_mutex_lock(&x->mu);
 		x->avail = a;
 		x->total = t;
@@ -388,7 +336,7 @@ static int
 vol_space(struct volume *v, uint64_t *avail, uint64_t *total)
 {
 	uint64_t promised;
-	int rc = space(vol_of(v), avail, total, &promised);
+	int rc = nfs_volume_space(vol_of(v), avail, total, &promised);
 
 	if (rc == 0)
 		*avail -= promised < *avail ? promised : *avail;
@@ -406,173 +354,6 @@ vol_close(struct volume *v)
 	free(x);
 }
 
-/* An export has no call for that: the sum of all promises must fit. */
-static int
-file_reserve(struct volume_file *vf, uint64_t upto)
-{
-	struct nfs_pack *f = file_of(vf);
-	struct pack *p = f->p;
-	uint64_t avail, total, promised;
-	struct nfs_volume *x = f->x;
-	int rc;
-
-	if (fault_fails(FAULT_PACK_RESERVE))
-		return ERR_NOSPC;
-	rc = space(x, &avail, &total, &promised);
-	if (rc != 0)
-		return rc;
-	pthread_mutex_lock(&x->mu);
-	if (upto > p->reserved) {
-		uint64_t more = upto - p->reserved;
-
-		if (avail < promised || avail - promised < more) {
-			rc = ERR_NOSPC;
-		} else {
-			x->promised += more;
-			p->reserved = upto;
-		}
-	}
-	pthread_mutex_unlock(&x->mu);
-	return rc;
-}
-
-/* That much of what was promised is not needed any more.  Locked. */
-static void
-end_promise(struct nfs_volume *x, struct pack *p, uint64_t from, uint64_t upto)
-{
-	if (upto > p->reserved)
-		upto = p->reserved;
-	if (upto > from)
-		x->promised -= upto - from;
-}
-
-/* It grew: what the server said of its space was before that.  Locked. */
-static void
-note_growth(struct nfs_volume *x, struct pack *p, uint64_t end)
-{
-	uint64_t more = end - p->end;
-
-	end_promise(x, p, p->end, end);
-	x->avail -= more < x->avail ? more : x->avail;
-	p->end = end;
-	if (p->reserved < end)
-		p->reserved = end;
-}
-
-static int
-file_write(struct volume_file *vf, struct iovec *iov, int n, uint64_t off)
-{
-	struct nfs_pack *f = file_of(vf);
-	struct pack *p = f->p;
-	uint64_t end = off;
-	int rc;
-
-	for (int i = 0; i < n; i++)
-		end += iov[i].iov_len;
-	rc = lease_check(f->x->lease);
-	if (rc == 0 && fault_write(FAULT_PACK_WRITE, end - off) != end - off)
-		rc = ERR_NOSPC;
-	if (rc == 0)
-		rc = nfs3_file_write(p->file, iov, n, off);
-	if (rc != 0)
-		return known("write", p->number, rc);
-	pthread_mutex_lock(&f->x->mu);
-	if (end > p->end)
-		note_growth(f->x, p, end);
-	pthread_mutex_unlock(&f->x->mu);
-	fault_pass(FAULT_PACK_WRITTEN);
-	return 0;
-}
-
-static int
-file_flush(struct volume_file *vf, uint64_t off, uint64_t len)
-{
-	(void)off;
-	(void)len;
-	nfs3_file_flush(file_of(vf)->p->file);
-	return 0;
-}
-
-static int
-file_sync(struct volume_file *vf)
-{
-	struct nfs_pack *f = file_of(vf);
-	struct pack *p = f->p;
-	int rc = fault_fails(FAULT_PACK_SYNC)
-	    ? log_sys("pack %" PRIx32 ": sync", p->number)
-	    : nfs3_file_sync(p->file);
-
-	if (rc == 0)
-		fault_pass(FAULT_PACK_SYNCED);
-	return known("sync", p->number, rc);
-}
-
-static int
-file_read_at(
-    struct volume_file *vf, struct iovec *iov, int n, uint64_t off, size_t *got)
-{
-	struct nfs_pack *f = file_of(vf);
-	struct pack *p = f->p;
-	int rc = fault_fails(FAULT_PACK_READ) ? ERR_CORRUPT : 0;
-
-	if (rc == 0)
-		rc = nfs3_file_readv(p->file, iov, n, off, got);
-	return rc == ERR_CORRUPT ? rc : known("read", p->number, rc);
-}
-
-static int
-file_size(struct volume_file *vf, uint64_t *size)
-{
-	*size = nfs3_file_size(file_of(vf)->p->file);
-	return 0;
-}
-
-static int
-file_cut(struct volume_file *vf, uint64_t size)
-{
-	struct nfs_pack *f = file_of(vf);
-	struct pack *p = f->p;
-	int rc;
-
-	rc = lease_check(f->x->lease);
-	if (rc == 0)
-		rc = fault_fails(FAULT_PACK_CUT)
-		    ? log_sys("pack %" PRIx32 ": cut", p->number)
-		    : nfs3_file_cut(p->file, size);
-	if (rc != 0)
-		return known("cut", p->number, rc);
-	pthread_mutex_lock(&f->x->mu);
-	end_promise(f->x, p, p->end, p->reserved);
-	p->end = p->reserved = size;
-	f->x->asked_ms = 0;
-	pthread_mutex_unlock(&f->x->mu);
-	return 0;
-}
-
-static void
-file_close(struct volume_file *vf)
-{
-	struct nfs_pack *f = file_of(vf);
-	struct pack *p = f->p, **at;
-	struct nfs_volume *x = f->x;
-
-	pthread_mutex_lock(&x->mu);
-	if (--p->refs == 0) {
-		end_promise(x, p, p->end, p->reserved);
-		at = &x->open[p->number % OPEN_BUCKETS];
-		while (*at != p)
-			at = &(*at)->next;
-		*at = p->next;
-	} else {
-		p = NULL;
-	}
-	pthread_mutex_unlock(&x->mu);
-	if (p != NULL)
-		nfs3_file_free(p->file);
-	free(p);
-	free(f);
-}
-
 static const struct volume_ops vol_ops = {
 	.create = vol_create,
 	.open = vol_open,
@@ -581,17 +362,6 @@ static const struct volume_ops vol_ops = {
 	.poison = vol_poison,
 	.space = vol_space,
 	.close = vol_close,
-};
-
-static const struct volume_file_ops vol_file_ops = {
-	.reserve = file_reserve,
-	.write = file_write,
-	.flush = file_flush,
-	.sync = file_sync,
-	.read = file_read_at,
-	.size = file_size,
-	.cut = file_cut,
-	.close = file_close,
 };
 
 int
