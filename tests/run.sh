@@ -27,7 +27,7 @@ cd "$top" || exit 1
 build=${1:?usage: tests/run.sh BUILD}
 STRESS=${STRESS-45}
 # The rest of them takes a quarter of an hour: make check-live.
-GUESTS=${GUESTS-100-* 101-* 102-live-trust 103-* 104-* 105-live-agent 106-live-*
+GUESTS=${GUESTS-100-* 101-* 102-live-trust 103-* 104-* 105-live-agent
 	110-ram-restore}
 UNIT=${UNIT-test_*} E2E=${E2E-[0-9]*} MODEL=${MODEL-*}
 JOBS=${JOBS:-$(nproc)} LIMIT=${LIMIT:-600}

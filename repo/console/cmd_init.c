@@ -142,8 +142,8 @@ make_settings(const char *dir, struct err *e)
 }
 
 static void
-tell(const char *dir, uint32_t chunk_size, bool by_namespace,
-    const char *packs, const char *fingerprint)
+tell(const char *dir, uint32_t chunk_size, bool by_namespace, const char *packs,
+    const char *fingerprint)
 {
 	const struct passwd *pw = getpwuid(geteuid());
 	char chunk[16], memory[16];
