@@ -145,10 +145,10 @@ backup_of web3
 outage
 agent_wait "$agent_pid" || fail "backup: $(cat "$dir/job.out.err")"
 for format in ${LONG:+raw} qcow2; do
-	restore_of --format $format --disk "vda=$(nfs_name vm/r3.$format)"
+	restore_of --format "$format" --disk "vda=$(nfs_name vm/r3."$format")"
 	outage
 	agent_wait "$agent_pid" || fail "restore: $(cat "$dir/job.out.err")"
-	same_disk "$export/vm/noise" raw "$export/vm/r3.$format" $format
+	same_disk "$export/vm/noise" raw "$export/vm/r3.$format" "$format"
 done
 no_leftovers
 ok "a server killed in the midst of a backup and of restores: they go on"
