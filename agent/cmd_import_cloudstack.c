@@ -126,6 +126,7 @@ run(const struct cmd_common *c, struct nasimport_options *o)
 	o->tell = tell;
 	o->arg = &v;
 	rc = nasimport_run(o, &sum, &e);
+	o->arg = NULL;
 	if (c->json) {
 		j = json_object();
 		json_object_set_new(j, "points", v.points);

@@ -200,6 +200,7 @@ skip(struct arcout *o, uint64_t len, struct err *e)
 
 	if (o->nothing == NULL) {
 		o->nothing = mmap(NULL, NOTHING, PROT_READ,
+		    /* cppcheck-suppress invalidFunctionArg ; -1 is no file */
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (o->nothing == MAP_FAILED) {
 			o->nothing = NULL;

@@ -179,7 +179,7 @@ own_clean(
     struct source *s, uint64_t off, uint64_t *len, bool *clean, struct err *e)
 {
 	struct own_source *w = (struct own_source *)s;
-	enum qstream_kind kind;
+	enum qstream_kind kind = QSTREAM_NONE;
 	int rc = go_to(w->o, w->k, e);
 
 	if (rc == 0)
