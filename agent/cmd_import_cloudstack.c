@@ -135,8 +135,8 @@ run(const struct cmd_common *c, struct nasimport_options *o)
 		code = cmd_print_json(j);
 	} else if (!c->quiet && rc == 0) {
 		printf("%llu %s, %llu there already, %llu passed over; %s",
-		    (unsigned long long)(sum.n[NASIMPORT_IN] +
-			sum.n[NASIMPORT_WOULD]),
+		    (unsigned long long)sum.n[NASIMPORT_IN] +
+			sum.n[NASIMPORT_WOULD],
 		    o->dry_run ? "would come in" : "came in",
 		    (unsigned long long)sum.n[NASIMPORT_THERE],
 		    (unsigned long long)sum.n[NASIMPORT_PASSED],

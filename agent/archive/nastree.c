@@ -89,8 +89,12 @@ folder_open(
 	    O_RDONLY | O_DIRECTORY | O_CLOEXEC |
 		(dirfd == AT_FDCWD ? 0 : O_NOFOLLOW));
 
-	if (fd == -1)
-		return imgfile_open_error(e, path);
+	*out = NULL;
+	if (fd == -1) {
+		int rc = imgfile_open_error(e, path);
+
+		return rc != 0 ? rc : ERR_SYS;
+	}
 	*out = fdopendir(fd);
 	if (*out == NULL) {
 		imgfile_sys(e, path, "open");

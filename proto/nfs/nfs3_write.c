@@ -494,7 +494,7 @@ nfs3_file_new(
 void
 nfs3_file_free(struct nfs3_file *f)
 {
-	struct piece *p;
+	struct piece *p, *next;
 
 	if (f == NULL)
 		return;
@@ -502,8 +502,10 @@ nfs3_file_free(struct nfs3_file *f)
 	flush(f);
 	while (f->flying > 0 || f->committing)
 		wait_moved(f);
-	while ((p = TAILQ_FIRST(&f->pieces)) != NULL)
+	for (p = TAILQ_FIRST(&f->pieces); p != NULL; p = next) {
+		next = TAILQ_NEXT(p, link);
 		piece_free(p);
+	}
 	pthread_mutex_unlock(&f->mu);
 	pthread_cond_destroy(&f->moved);
 	pthread_mutex_destroy(&f->mu);

@@ -325,7 +325,7 @@ static size_t
 cached_pages(uint8_t *there, size_t max)
 {
 	char name[160];
-	struct stat st;
+	struct stat st = { .st_size = 0 };
 	size_t n, count = 0;
 	void *map;
 	int fd;
