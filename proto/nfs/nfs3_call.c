@@ -324,11 +324,14 @@ take_names(struct call *c, const void *res)
 	const struct READDIR3resok *r =
 	    &((const struct READDIR3res *)res)->READDIR3res_u.resok;
 	struct names *out = c->out;
+	struct entry3 entry;
 
-	for (const struct entry3 *e = r->reply.entries; e != NULL;
-	     e = e->nextentry) {
-		buf_add(&out->text, e->name, strlen(e->name) + 1);
-		out->cookie = e->cookie;
+	/* libnfs lays them wherever there is room, also at odd addresses. */
+	for (const void *at = r->reply.entries; at != NULL;
+	     at = entry.nextentry) {
+		memcpy(&entry, at, sizeof(entry));
+		buf_add(&out->text, entry.name, strlen(entry.name) + 1);
+		out->cookie = entry.cookie;
 	}
 	/* An answer without names that is not the last would go on for ever. */
 	out->eof = r->reply.eof || r->reply.entries == NULL;
