@@ -98,6 +98,10 @@ ALL_SRC := $(PROTO_SRC) $(REPO_SRC) repo/daemon.c $(CONSOLE_SRC) \
 objs = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(B)/backstayd $(B)/backstay $(B)/backstay-agent
 UNITS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
+# UNIT= and E2E= choose some: make check UNIT='test_lane test_store' E2E=
+UNIT ?= test_*
+CHOSEN_UNITS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort \
+	$(wildcard $(patsubst %,tests/unit/%.c,$(UNIT)))))
 E2E_PROGRAMS := $(patsubst tests/e2e/%.c,$(B)/%,$(E2E_SRC)) \
 	$(B)/backstayd-clock
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
@@ -179,12 +183,10 @@ $(BENCH_PROGRAMS): $(B)/bench/%: $(B)/tests/bench/%.o $(B)/librepo.a \
 .PHONY: units test-programs fuzzers crashers
 crashers: $(CRASHERS)
 units: $(UNITS)
-test-programs: $(PROGRAMS) $(UNITS) $(E2E_PROGRAMS)
+test-programs: $(PROGRAMS) $(CHOSEN_UNITS) $(E2E_PROGRAMS)
 fuzzers: $(FUZZERS)
 
-# UNIT= and E2E= choose some: make check UNIT='test_lane test_store' E2E=
 .PHONY: check model demo fuzz
-UNIT ?= test_*
 E2E ?= [0-9]*
 MODEL ?= *
 # Seconds of the random test; nothing: none.

@@ -5,7 +5,8 @@
 # the model checks, then the end-to-end tests one after another (they start
 # daemons, and some look at the clock), then the random test.  Two kinds of
 # end-to-end tests mostly wait, for guests (1NN-*) or for what a NAS does by
-# itself (2NN-*, 3NN-*): each kind one after another, too, but beside all else.
+# itself (2NN-*, 3NN-*): each kind one after another, too, but from the start and
+# beside all else.
 #
 #   tests/run.sh BUILD
 #
@@ -26,9 +27,8 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top" || exit 1
 build=${1:?usage: tests/run.sh BUILD}
 STRESS=${STRESS-45}
-# The rest of them takes a quarter of an hour: make check-live.
-GUESTS=${GUESTS-100-* 101-* 102-live-trust 103-* 104-* 105-live-agent
-	110-ram-restore}
+# The rest of them takes twenty minutes: make check-live.
+GUESTS=${GUESTS-100-* 101-* 102-live-trust 103-*}
 UNIT=${UNIT-test_*} E2E=${E2E-[0-9]*} MODEL=${MODEL-*}
 JOBS=${JOBS:-$(nproc)} LIMIT=${LIMIT:-600}
 logs=$build/log
@@ -155,6 +155,8 @@ mapfile -t others < <(printf '%s\n' "${list[@]}" |
 	grep -v '^[123][0-9][0-9]-' | grep .)
 in_turn "${guests[@]}" &
 guests_lane=$!
+in_turn "${nas[@]}" &
+nas_lane=$!
 
 find_tests unit .c "$UNIT"
 [ ${#list[@]} = 0 ] || echo "unit tests"
@@ -181,9 +183,6 @@ wait "${units[@]}"
 for name in "${list[@]}"; do
 	tell unit "$name"
 done
-
-in_turn "${nas[@]}" &
-nas_lane=$!
 
 find_tests model .sh "$MODEL"
 [ ${#list[@]} = 0 ] || echo "models"
