@@ -127,10 +127,13 @@ void queue_close(struct queue *q, const char *text);
  * place; ERR_NOENT says why none can. */
 int queue_takes(struct queue *q, const struct queue_request *r, struct err *e);
 
-/** queue_to_json(q, job, jobs): append the jobs of the queue as `jobs` has
- * them, oldest first, QUEUE_LISTED_MAX at most; returns how many more wait.
- * With ${job} that one alone, if it is there. */
-unsigned queue_to_json(struct queue *q, uint64_t job, json_t *jobs);
+/** queue_to_json(q, job, sees, arg, jobs): append the jobs of the queue as
+ * `jobs` has them, oldest first, QUEUE_LISTED_MAX at most; returns how many
+ * more wait.  With ${job} that one alone, if it is there.  ${sees}: as if there
+ * were none but those of VMs for which it says yes, with the queue's mutex
+ * held; NULL: all. */
+unsigned queue_to_json(struct queue *q, uint64_t job,
+    bool (*sees)(void *arg, const char *vm), void *arg, json_t *jobs);
 
 /** queue_agents_to_json(q, after, next): agents that are connected, or were, by
  * name, behind

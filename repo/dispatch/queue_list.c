@@ -36,25 +36,29 @@ to_json(struct queue *q, const struct entry *e)
 }
 
 unsigned
-queue_to_json(struct queue *q, uint64_t job, json_t *jobs)
+queue_to_json(struct queue *q, uint64_t job,
+    bool (*sees)(void *arg, const char *vm), void *arg, json_t *jobs)
 {
-	unsigned n = 0, all = 0;
+	unsigned n = 0, more = 0;
 
 	queue_lock(q);
 	/* Handed over, but not begun; there are few. */
 	for (const struct entry *e = q->out; e != NULL; e = e->next)
-		if (e->state == ENTRY_GIVEN && (job == 0 || e->job == job))
+		if (e->state == ENTRY_GIVEN && (job == 0 || e->job == job) &&
+		    (sees == NULL || sees(arg, e->vm)))
 			json_array_append_new(jobs, to_json(q, e));
-	for (const struct entry *e = q->waiting;
-	     e != NULL && n < QUEUE_LISTED_MAX; e = e->next) {
-		if (job != 0 && e->job != job)
+	for (const struct entry *e = q->waiting; e != NULL; e = e->next) {
+		if (sees != NULL && !sees(arg, e->vm))
 			continue;
+		if ((job != 0 && e->job != job) || n == QUEUE_LISTED_MAX) {
+			more++;
+			continue;
+		}
 		json_array_append_new(jobs, to_json(q, e));
 		n++;
 	}
-	all = q->nwaiting;
 	queue_unlock(q);
-	return all - n;
+	return more;
 }
 
 static void

@@ -10,6 +10,7 @@
 #include "proto/base/log.h"
 #include "repo/serve/audited.h"
 #include "repo/serve/conn.h"
+#include "repo/serve/sight.h"
 
 /* --- what the queue asks the daemon */
 
@@ -96,12 +97,6 @@ agents_lane(struct session *s, const char *op, struct err *e)
 	return session_works(s, e);
 }
 
-static bool
-sees(void *arg, const char *vm)
-{
-	return auth_sees(arg, vm);
-}
-
 /* An agent's lane is none that works. */
 static int
 turn_agent(struct session *s, struct err *e)
@@ -136,7 +131,7 @@ serve_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 	(void)a;
 	if (s->key == keyset_console())
 		return err_set(e, ERR_INVAL, "an agent comes with its key");
-	rc = agent_says_parse(q, sees, (void *)(uintptr_t)s->key, &says, e);
+	rc = agent_says_parse(q, sight_vm, (void *)(uintptr_t)s->key, &says, e);
 	if (rc == 0 && s->served == NULL) {
 		rc = turn_agent(s, e);
 		if (rc != 0)
@@ -252,6 +247,17 @@ agents_begin(struct session *s, struct job *j, struct err *e)
 
 /* --- people */
 
+/* Leave of an agent's VMs and tasks what the key sees. */
+static void
+hide_vms(const struct session *s, json_t *list)
+{
+	for (size_t i = json_array_size(list); i-- > 0;)
+		if (!auth_sees(s->key,
+			json_string_value(
+			    json_object_get(json_array_get(list, i), "vm"))))
+			json_array_remove(list, i);
+}
+
 int
 agents_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
@@ -268,6 +274,8 @@ agents_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 	keys = keyring_get(s->srv->keyring);
 	for (i = json_array_size(list); i-- > 0;) {
 		o = json_array_get(list, i);
+		hide_vms(s, json_object_get(o, "vms"));
+		hide_vms(s, json_object_get(o, "running"));
 		/* One that will not come again. */
 		if (!json_is_true(json_object_get(o, "connected")) &&
 		    auth_find_name(keyset_auth(keys),
@@ -344,6 +352,15 @@ backup_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 	return rc;
 }
 
+/* In the words of jobs_cancel: what may not be seen is as if it were not there.
+ */
+static int
+no_job(uint64_t job, struct err *e)
+{
+	return err_set(e, ERR_NOENT,
+	    "there is no job %" PRIu64 ", or it ended long ago", job);
+}
+
 int
 cancel_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
@@ -352,6 +369,8 @@ cancel_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 	int rc;
 
 	rc = json_get_u64(q, "job", &job, e);
+	if (rc == 0 && !sight_job(s, job))
+		rc = no_job(job, e);
 	if (rc != 0)
 		return rc;
 	who = audited_who(s);
@@ -378,10 +397,12 @@ jobs_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 	}
 	/* Before the others: what begins meanwhile is then in both, and not in
 	 * neither. */
-	more = queue_to_json(srv->queue, job, waits);
+	more = queue_to_json(
+	    srv->queue, job, sight_vm, (void *)(uintptr_t)s->key, waits);
 	if (job == 0) {
-		json_object_set_new(
-		    a, "jobs", jobs_with_queued(srv->jobs, waits));
+		list = jobs_with_queued(srv->jobs, waits);
+		sight_jobs(s, list, true);
+		json_object_set_new(a, "jobs", list);
 		if (more > 0)
 			json_set_u64(a, "untold", more);
 		json_decref(waits);
@@ -393,9 +414,8 @@ jobs_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 	json_decref(waits);
 	list = json_array();
 	json_object_set_new(a, "jobs", list);
-	if (json_is_null(one))
-		return err_set(e, ERR_NOENT,
-		    "there is no job %" PRIu64 ", or it ended long ago", job);
-	json_array_append_new(list, one);
-	return 0;
+	if (!json_is_null(one))
+		json_array_append_new(list, one);
+	sight_jobs(s, list, true);
+	return json_array_size(list) > 0 ? 0 : no_job(job, e);
 }

@@ -13,6 +13,7 @@
 #include "repo/serve/notify.h"
 #include "repo/serve/retain.h"
 #include "repo/serve/scheduler.h"
+#include "repo/serve/sight.h"
 #include "repo/serve/verify.h"
 
 enum {
@@ -411,10 +412,10 @@ op_status(struct session *s, const json_t *q, json_t *a, struct err *e)
 	json_object_set_new(a, "reclaim", gc_to_json(s->srv));
 	json_object_set_new(a, "scrub", scrub_to_json(s->srv));
 	json_object_set_new(a, "retention", retain_to_json(s->srv));
-	json_object_set_new(a, "bwlimit", pace_to_json(s->srv->pace));
-	json_object_set_new(a, "schedule", scheduler_to_json(s->srv));
+	json_object_set_new(a, "bwlimit", sight_rates(s));
+	json_object_set_new(a, "schedule", scheduler_to_json(s->srv, s->key));
 	json_object_set_new(
-	    a, "damage", damage_to_json(s->srv, STATUS_DAMAGE_MS));
+	    a, "damage", damage_to_json(s->srv, s->key, STATUS_DAMAGE_MS));
 	json_set_u64(a, "avail", json_bound(st.avail));
 	json_set_u64(a, "total", json_bound(st.total));
 	json_set_u64(a, "low_space", low_space(s->srv));

@@ -123,7 +123,7 @@ look_at(struct serve *srv, const struct manifest *m, uint64_t until_ms,
 }
 
 json_t *
-damage_to_json(struct serve *srv, unsigned most_ms)
+damage_to_json(struct serve *srv, const struct auth_key *key, unsigned most_ms)
 {
 	struct catalog_cursor cur = { .seq = 0 };
 	struct manifest *m = xmalloc(sizeof(*m));
@@ -135,6 +135,8 @@ damage_to_json(struct serve *srv, unsigned most_ms)
 	int rc;
 
 	while (n > 0 && complete && catalog_next(srv->catalog, &cur, m) == 0) {
+		if (!auth_sees(key, m->vm))
+			continue;
 		rc = look_at(srv, m, until_ms, &hit, &e);
 		if (rc != 0 || json_array_size(hits) == HITS_MAX)
 			complete = false;
@@ -158,7 +160,8 @@ damage_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 	(void)q;
 	(void)e;
 	store_damage_settle(s->srv->store);
-	json_object_set_new(a, "damage", damage_to_json(s->srv, CALL_MS));
+	json_object_set_new(
+	    a, "damage", damage_to_json(s->srv, s->key, CALL_MS));
 	return 0;
 }
 
@@ -213,6 +216,7 @@ scrub_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 		return err_set(e, ERR_INVAL,
 		    "\"action\" is start, pause, resume or status");
 	json_object_set_new(a, "scrub", scrub_to_json(s->srv));
-	json_object_set_new(a, "damage", damage_to_json(s->srv, CALL_MS));
+	json_object_set_new(
+	    a, "damage", damage_to_json(s->srv, s->key, CALL_MS));
 	return 0;
 }

@@ -11,9 +11,10 @@
 json_t *damage_of_volume(struct store *s, struct store_lane *l,
     const struct manifest_volume *v, uint64_t until_ms);
 
-/** damage_to_json(srv, most_ms): how many chunks and nodes are damaged, and the
- * backups hit. */
-json_t *damage_to_json(struct serve *srv, unsigned most_ms);
+/** damage_to_json(srv, key, most_ms): how many chunks and nodes are damaged,
+ * and the backups hit, of VMs that the key sees. */
+json_t *damage_to_json(
+    struct serve *srv, const struct auth_key *key, unsigned most_ms);
 
 /** scrub_to_json(srv): how far scrub is, as calls answer it. */
 json_t *scrub_to_json(struct serve *srv);

@@ -5,7 +5,7 @@
 
 #include "proto/base/json.h"
 #include "proto/base/log.h"
-#include "repo/serve/session.h"
+#include "repo/serve/sight.h"
 
 static int
 take_value(const char *value, struct hours *h, bool *back, struct err *e)
@@ -37,6 +37,20 @@ set_key(
 	return 0;
 }
 
+/* What a key with patterns may set: its own, and jobs of VMs that it sees. */
+static int
+check_sight(struct session *s, const char *key, uint64_t job, struct err *e)
+{
+	if (key != NULL && strcmp(key, s->key->name) != 0)
+		return sight_need_all(s, "set the rate of another key", e);
+	if (key == NULL && job == 0)
+		return sight_need_all(s, "set the rate of all agents", e);
+	if (job != 0 && !sight_job(s, job))
+		return err_set(
+		    e, ERR_NOENT, "no job %" PRIu64 " is running", job);
+	return 0;
+}
+
 static int
 set_rate(struct session *s, const json_t *q, const char *value, struct err *e)
 {
@@ -55,6 +69,9 @@ set_rate(struct session *s, const json_t *q, const char *value, struct err *e)
 		return rc;
 	if (key != NULL && job != 0)
 		return err_set(e, ERR_INVAL, "of a key or of a job, not both");
+	rc = check_sight(s, key, job, e);
+	if (rc != 0)
+		return rc;
 	if (key != NULL)
 		rc = set_key(s, key, back ? NULL : &h, e);
 	else if (job == 0)
@@ -91,6 +108,6 @@ set_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 	if (value != NULL)
 		rc = set_rate(s, q, value, e);
 	if (rc == 0)
-		json_object_set_new(a, "bwlimit", pace_to_json(s->srv->pace));
+		json_object_set_new(a, "bwlimit", sight_rates(s));
 	return rc;
 }

@@ -5,6 +5,7 @@
 
 #include "proto/base/io.h"
 #include "proto/base/json.h"
+#include "repo/serve/sight.h"
 
 enum { WAIT_MS = 500, TEST_MAX_MS = 120000 };
 
@@ -74,7 +75,10 @@ notify_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 	int rc;
 
 	json_object_set_new(a, "last", last);
-	rc = json_opt_bool(q, "test", &wanted, e);
+	/* What the hook has said may name any VM. */
+	rc = sight_need_all(s, "look at the hook", e);
+	if (rc == 0)
+		rc = json_opt_bool(q, "test", &wanted, e);
 	if (rc == 0 && wanted)
 		rc = test(s, a, e);
 	if (rc != 0)

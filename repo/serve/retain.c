@@ -5,6 +5,7 @@
 
 #include "proto/base/json.h"
 #include "proto/base/log.h"
+#include "repo/serve/sight.h"
 
 static void
 set_time(json_t *j, const char *key, uint64_t seconds)
@@ -101,7 +102,10 @@ static int
 mend(struct session *s, json_t *a, struct err *e)
 {
 	unsigned n;
-	int rc = guard_mend(s->srv->guard, s->key->name, &n, e);
+	int rc = sight_need_all(s, "mend the marks", e);
+
+	if (rc == 0)
+		rc = guard_mend(s->srv->guard, s->key->name, &n, e);
 
 	if (rc != 0)
 		return rc;

@@ -216,7 +216,7 @@ look_at_queued(struct scheduler *s, struct scheduled *x, uint64_t now)
 	    has_host(s, v->vm))
 		return;
 	jobs = json_array();
-	queue_to_json(s->srv->queue, x->job, jobs);
+	queue_to_json(s->srv->queue, x->job, NULL, NULL, jobs);
 	if (json_array_size(jobs) > 0) {
 		x->missed = v->due;
 		x->made_up = true;

@@ -23,9 +23,10 @@ int scheduler_start(struct serve *srv, struct scheduler **out);
 void scheduler_stop(struct scheduler *s);
 void scheduler_free(struct scheduler *s);
 
-/** scheduler_to_json(srv): for status: how many VMs have a schedule, and of how
- * many the last run was missed or failed, or the last prune stopped. */
-json_t *scheduler_to_json(struct serve *srv);
+/** scheduler_to_json(srv, key): for status: how many VMs that the key sees have
+ * a schedule, and of how many the last run was missed or failed, or the last
+ * prune stopped. */
+json_t *scheduler_to_json(struct serve *srv, const struct auth_key *key);
 
 int schedule_call(struct session *s, const json_t *q, json_t *a, struct err *e);
 

@@ -26,7 +26,7 @@ set_job(struct serve *srv, uint64_t job, json_t *o)
 	json_t *jobs = json_array();
 	const char *why;
 
-	queue_to_json(srv->queue, job, jobs);
+	queue_to_json(srv->queue, job, NULL, NULL, jobs);
 	why =
 	    json_string_value(json_object_get(json_array_get(jobs, 0), "text"));
 	json_object_set_new(o, "text",
@@ -133,7 +133,8 @@ schedule_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 		const struct scheduled *x = r->vm[i];
 		struct plan p;
 
-		if (vm != NULL && !vm_pattern_match(vm, x->v.vm))
+		if (!auth_sees(s->key, x->v.vm) ||
+		    (vm != NULL && !vm_pattern_match(vm, x->v.vm)))
 			continue;
 		settings_plan(settings, x->v.vm, &p);
 		unscheduled += p.ntimes == 0;
@@ -162,7 +163,7 @@ schedule_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 }
 
 json_t *
-scheduler_to_json(struct serve *srv)
+scheduler_to_json(struct serve *srv, const struct auth_key *key)
 {
 	struct scheduler *r = srv->scheduler;
 	uint64_t n = 0, missed = 0, failed = 0, stopped = 0;
@@ -174,7 +175,7 @@ scheduler_to_json(struct serve *srv)
 	for (size_t i = 0; i < r->n; i++) {
 		const struct schedule_vm *v = &r->vm[i]->v;
 
-		if (v->rule[0] == 0)
+		if (v->rule[0] == 0 || !auth_sees(key, v->vm))
 			continue;
 		n++;
 		missed += v->outcome == OUTCOME_MISSED ||

@@ -28,9 +28,11 @@ struct run {
 	uint64_t id;
 	uint64_t nskipped, damaged_bytes, untold;
 	json_t *damaged;
-	struct job *job;           /* the thread's */
-	struct manifest *m;        /* what to read; the thread's */
-	unsigned n;                /* set before start */
+	struct job *job;             /* the thread's */
+	struct manifest *m;          /* what to read; the thread's */
+	unsigned n;                  /* set before start, as are these: */
+	char (*vm)[VM_NAME_MAX + 1]; /* of which VMs, some twice */
+	unsigned nvms;
 	unsigned at;               /* the thread's */
 	struct job_progress count; /* the thread's */
 };
@@ -55,6 +57,7 @@ run_clear(struct run *r)
 {
 	pthread_join(r->thread, NULL);
 	json_decref(r->damaged);
+	free(r->vm);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -208,10 +211,15 @@ resolve(
 	struct backup_ref ref;
 	int rc = backup_ref_parse(name, &ref, e);
 
-	return rc != 0 ? rc : catalog_find(s->srv->catalog, &ref, out, e);
+	if (rc != 0)
+		return rc;
+	if (!auth_sees(s->key, ref.vm))
+		return err_set(
+		    e, ERR_NOENT, "there is no backup of %s", ref.vm);
+	return catalog_find(s->srv->catalog, &ref, out, e);
 }
 
-/* Those that are named, or all. */
+/* Those that are named, or all that the key sees. */
 static int
 choose(struct session *s, const json_t *q, struct manifest **m, unsigned *n,
     struct err *e)
@@ -228,7 +236,8 @@ choose(struct session *s, const json_t *q, struct manifest **m, unsigned *n,
 		    e, ERR_LIMIT, "at most %d backups, or all", BACKUPS_MAX);
 	if (names == NULL)
 		while (catalog_next(s->srv->catalog, &cur, one) == 0)
-			add_backup(m, n, one);
+			if (auth_sees(s->key, one->vm))
+				add_backup(m, n, one);
 	json_array_foreach(names, i, name)
 	{
 		if (rc != 0)
@@ -260,6 +269,40 @@ free_run(struct verifiers *all)
 	if (found != NULL)
 		run_clear(found);
 	return found;
+}
+
+/* The manifests go with the thread; who may look is asked behind its end, too.
+ */
+static void
+note_vms(struct run *r)
+{
+	r->vm = xmalloc((r->n + 1) * sizeof(*r->vm));
+	for (unsigned i = 0; i < r->n; i++)
+		if (i == 0 || strcmp(r->m[i].vm, r->m[i - 1].vm) != 0)
+			memcpy(r->vm[r->nvms++], r->m[i].vm, sizeof(r->vm[0]));
+}
+
+/* mu is held. */
+static bool
+is_seen(const struct run *r, const struct auth_key *key)
+{
+	for (unsigned i = 0; i < r->nvms; i++)
+		if (!auth_sees(key, r->vm[i]))
+			return false;
+	return true;
+}
+
+bool
+verifiers_see(struct verifiers *v, uint64_t id, const struct auth_key *key)
+{
+	bool yes = false;
+
+	pthread_mutex_lock(&v->mu);
+	for (unsigned i = 0; i < VERIFIERS_MAX; i++)
+		if (v->run[i].used && v->run[i].id == id)
+			yes = is_seen(&v->run[i], key);
+	pthread_mutex_unlock(&v->mu);
+	return yes;
 }
 
 int
@@ -296,6 +339,7 @@ verify_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 		.job = j,
 		.m = m,
 		.n = n };
+	note_vms(r);
 	for (unsigned i = 0; i < n; i++)
 		r->count.total += manifest_size(&m[i]);
 	job_progress(j, &r->count);
@@ -308,6 +352,7 @@ verify_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 		session_explain(e, rc, "verify");
 		r->used = false;
 		json_decref(r->damaged);
+		free(r->vm);
 		free(m);
 	}
 	pthread_mutex_unlock(&all->mu);
@@ -333,7 +378,7 @@ verified_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 	for (unsigned i = 0; i < VERIFIERS_MAX; i++) {
 		const struct run *r = &all->run[i];
 
-		if (!r->used || r->id != id)
+		if (!r->used || r->id != id || !is_seen(r, s->key))
 			continue;
 		e->code = rc = 0;
 		e->text[0] = 0;

@@ -50,7 +50,8 @@ watch_space_changed(
 static void
 add_hits(struct serve *srv, json_t *facts)
 {
-	json_t *j = damage_to_json(srv, HITS_MS), *names = json_array(), *hit;
+	json_t *j = damage_to_json(srv, keyset_console(), HITS_MS),
+	       *names = json_array(), *hit;
 	char vm[VM_NAME_MAX + 1] = "";
 	bool many = false;
 	size_t i;

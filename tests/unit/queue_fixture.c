@@ -225,7 +225,7 @@ job_reason(uint64_t job)
 	static char text[ERR_TEXT_MAX];
 	json_t *list = json_array();
 
-	queue_to_json(owner.q, job, list);
+	queue_to_json(owner.q, job, NULL, NULL, list);
 	snprintf(text, sizeof(text), "%s",
 	    json_array_size(list) == 0 ? ""
 				       : json_string_value(json_object_get(

@@ -207,6 +207,13 @@ a_vm_that_somebody_backs_up_by_hand_is_waited_for(void **state)
 	queue_lane_end(a);
 }
 
+static bool
+is_db(void *arg, const char *vm)
+{
+	(void)arg;
+	return strncmp(vm, "db", 2) == 0;
+}
+
 static void
 the_queue_has_a_limit_and_so_have_options(void **state)
 {
@@ -232,9 +239,13 @@ the_queue_has_a_limit_and_so_have_options(void **state)
 		assert_int_equal(queue_add(owner.q, &r, &job, &e), 0);
 	assert_int_equal(queue_add(owner.q, &r, &job, &e), ERR_LIMIT);
 	list = json_array();
-	assert_int_equal(
-	    queue_to_json(owner.q, 0, list), QUEUE_MAX - QUEUE_LISTED_MAX);
+	assert_int_equal(queue_to_json(owner.q, 0, NULL, NULL, list),
+	    QUEUE_MAX - QUEUE_LISTED_MAX);
 	assert_int_equal(json_array_size(list), QUEUE_LISTED_MAX);
+	/* Nor is told how many wait of VMs that may not be seen. */
+	json_array_clear(list);
+	assert_int_equal(queue_to_json(owner.q, 0, is_db, NULL, list), 0);
+	assert_int_equal(json_array_size(list), 0);
 	json_decref(list);
 }
 

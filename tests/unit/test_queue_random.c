@@ -144,7 +144,7 @@ want(void *arg)
 			json_t *list = json_array();
 			char page[NAME_PART_MAX + 1];
 
-			queue_to_json(owner.q, 0, list);
+			queue_to_json(owner.q, 0, NULL, NULL, list);
 			json_decref(list);
 			json_decref(queue_agents_to_json(owner.q, NULL, page));
 			queue_tick(owner.q);
