@@ -257,6 +257,8 @@ daemon_open(
 	d->srv.catalog = catalog_new();
 	d->srv.locks = locks_new();
 	d->srv.jobs = jobs_new(serve_let_go, &d->srv);
+	d->srv.numbers = numbers_open(d->dirfd);
+	jobs_number(d->srv.jobs, d->srv.numbers);
 	d->srv.pace = pace_new();
 	jobs_pace(d->srv.jobs, d->srv.pace);
 	d->srv.queue = agents_queue(&d->srv, (unsigned)s->jobs);
@@ -304,6 +306,7 @@ daemon_close(struct daemon *d)
 	queue_free(d->srv.queue);
 	scheduler_free(d->srv.scheduler);
 	jobs_free(d->srv.jobs);
+	numbers_close(d->srv.numbers);
 	events_free(d->srv.events);
 	pace_free(d->srv.pace);
 	locks_free(d->srv.locks);

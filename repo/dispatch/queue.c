@@ -397,6 +397,8 @@ queue_add(struct queue *q, const struct queue_request *r, uint64_t *job,
 	x->until_ms = r->until_ms;
 	x->ended = r->ended;
 	x->arg = r->arg;
+	/* One that is not taken costs a number: there are enough. */
+	x->job = q->o.id(q->o.arg);
 	queue_lock(q);
 	if (q->closed)
 		rc = err_set(e, ERR_CLOSED, "the daemon is stopping");
@@ -411,7 +413,7 @@ queue_add(struct queue *q, const struct queue_request *r, uint64_t *job,
 		entry_free(x);
 		return rc;
 	}
-	*job = x->job = q->o.id(q->o.arg);
+	*job = x->job;
 	wait_in(q, x);
 	queue_dispatch(q);
 	queue_unlock(q);

@@ -51,9 +51,11 @@ struct queue_end {
 struct queue_options {
 	unsigned jobs;     /* at a time, over all hosts */
 	unsigned grace_ms; /* 0: QUEUE_GRACE_MS */
-	/* Each but the last is called with the queue's mutex held; they may
-	 * take the mutexes of jobs and of events, and no other. */
-	uint64_t (*id)(void *arg); /* the number of a new job */
+	/* The number of a new job.  It may wait for a disk, and so is called
+	 * without a mutex. */
+	uint64_t (*id)(void *arg);
+	/* Each of these is called with the queue's mutex held; they may take
+	 * the mutexes of jobs and of events, and no other. */
 	void (*note)(void *arg, const struct queue_end *end); /* or NULL */
 	/* A job at that VM that is not the queue's, or 0; or NULL. */
 	uint64_t (*busy)(void *arg, const char *vm);

@@ -325,7 +325,9 @@ audited_keys(struct serve *srv, const struct auth *old, const struct auth *now)
 
 struct looked {
 	unsigned shown;
-	bool runs; /* by the last line that says so */
+	bool runs;    /* by the last line that says so */
+	bool started; /* some daemon did before */
+	uint64_t job; /* the greatest number of one */
 };
 
 static void
@@ -333,11 +335,29 @@ see_line(void *arg, json_t *line)
 {
 	struct looked *l = arg;
 	const char *op = json_string_value(json_object_get(line, "op"));
+	const char *how = json_string_value(json_object_get(line, "outcome"));
+	json_int_t job = json_integer_value(
+	    json_object_get(json_object_get(line, "what"), "job"));
 
 	if (strcmp(op, "start") == 0)
-		l->runs = true;
+		l->runs = l->started = true;
 	else if (strcmp(op, "stop") == 0)
 		l->runs = false;
+	/* Who asked for what there is not may have said any number. */
+	if (how != NULL && job > 0 && (uint64_t)job > l->job &&
+	    (strcmp(how, "begun") == 0 || strcmp(how, "done") == 0))
+		l->job = (uint64_t)job;
+}
+
+/* Numbers of jobs go on behind all that are known of. */
+static void
+tell_numbers(struct serve *srv, const struct looked *l)
+{
+	struct catalog_totals t;
+
+	catalog_totals(srv->catalog, &t);
+	numbers_known(
+	    srv->numbers, l->job, l->started || t.nbackups + t.nincomplete > 0);
 }
 
 static void
@@ -375,13 +395,22 @@ audited_start(struct serve *srv)
 	struct audit_report r = { .faults = 0 };
 	struct looked l = { .shown = 0 };
 	struct err e = { 0 };
+	int rc;
 
 	if (srv->audit == NULL)
 		goto out;
-	/* What is full was checked when it was not, and can be at any time. */
-	if (audit_read_newest(*srv->audit, see_line, see_fault, &l, &r, &e) !=
-	    0)
+	/* What is full was checked when it was not, and can be at any time;
+	 * but all of it is asked for the last job's number where that is lost.
+	 */
+	if (numbers_lost(srv->numbers))
+		rc = audit_read(
+		    *srv->audit, see_line, see_fault, &l, NULL, &r, &e);
+	else
+		rc = audit_read_newest(
+		    *srv->audit, see_line, see_fault, &l, &r, &e);
+	if (rc != 0)
 		log_error("%s", e.text);
+	tell_numbers(srv, &l);
 	if (r.faults > 0) {
 		log_error(AUDIT_FILE ": %u faults: `backstay audit --check` "
 				     "tells more",

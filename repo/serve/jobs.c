@@ -26,6 +26,12 @@ jobs_new(void (*let_go)(void *arg, struct job *j), void *arg)
 }
 
 void
+jobs_number(struct jobs *a, struct numbers *n)
+{
+	a->numbers = n;
+}
+
+void
 jobs_pace(struct jobs *a, struct pace *p)
 {
 	a->pace = p;
@@ -76,6 +82,8 @@ jobs_id(struct jobs *a)
 {
 	uint64_t id;
 
+	if (a->numbers != NULL)
+		return numbers_next(a->numbers);
 	pthread_mutex_lock(&a->mu);
 	id = ++a->last_id;
 	pthread_mutex_unlock(&a->mu);

@@ -21,6 +21,7 @@
 #include "repo/dispatch/queue.h"
 #include "repo/notify/events.h"
 #include "repo/serve/keyring.h"
+#include "repo/serve/numbers.h"
 #include "repo/serve/pace.h"
 #include "repo/serve/plans.h"
 #include "repo/serve/traffic.h"
@@ -111,13 +112,18 @@ void jobs_free(struct jobs *a);
 /** jobs_tell(a, v): their ends are posted there; before the first job. */
 void jobs_tell(struct jobs *a, struct events *v);
 
+/** jobs_number(a, n): before the first job: where their numbers come from; else
+ * they are 1, 2, 3, ... */
+void jobs_number(struct jobs *a, struct numbers *n);
+
 /** jobs_pace(a, p): before the first job: what their lanes are held to. */
 void jobs_pace(struct jobs *a, struct pace *p);
 
 /**
  * job_new(a, kind, vm, host): ${host} is the key's name, or that of
  * keyset_console() itself; with an id, a token and one lane: the caller's.
- * job_new_as: with a number that jobs_id gave, of the queue's.
+ * job_new_as: with a number that jobs_id gave, of the queue's.  job_new may
+ * sync a file, as numbers_next: no lock is held.
  * job_start(j): it is listed and can be attached to.
  * job_drop(j): it could not start: what it owns is let go, and it is freed.
  */
@@ -164,9 +170,9 @@ int job_settle(struct job *j, struct err *e);
  * settled; ERR_CLOSED: it has ended already. */
 int jobs_cancel(struct jobs *a, uint64_t id, const char *who, struct err *e);
 
-/** jobs_id(a): the next number.  jobs_note(a, end): one of the queue's has
- * ended and never began.  jobs_busy(a, vm): a backup or restore of that VM
- * that runs, or 0.  For struct queue_options. */
+/** jobs_id(a): the next number, as numbers_next.  jobs_note(a, end): one of the
+ * queue's has ended and never began.  jobs_busy(a, vm): a backup or restore of
+ * that VM that runs, or 0.  For struct queue_options. */
 uint64_t jobs_id(struct jobs *a);
 void jobs_note(struct jobs *a, const struct queue_end *end);
 uint64_t jobs_busy(struct jobs *a, const char *vm);

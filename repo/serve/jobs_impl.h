@@ -10,8 +10,9 @@
 struct jobs {
 	void (*let_go)(void *arg, struct job *j);
 	void *arg;
-	struct events *events; /* set before the first job */
-	struct pace *pace;     /* likewise; or NULL */
+	struct events *events;   /* set before the first job */
+	struct pace *pace;       /* likewise; or NULL */
+	struct numbers *numbers; /* likewise */
 	pthread_mutex_t mu;
 	struct job *first;                      /* guarded by mu, */
 	uint64_t last_id;                       /* with all below */

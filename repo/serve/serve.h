@@ -45,6 +45,7 @@ struct serve {
 	struct domains *domains;
 	struct keyring *keyring;
 	struct jobs *jobs;
+	struct numbers *numbers;
 	struct queue *queue;
 	struct pace *pace;
 	struct scheduler *scheduler;

@@ -320,17 +320,18 @@ verify_call(struct session *s, const json_t *q, json_t *a, struct err *e)
 		free(m);
 		return rc;
 	}
+	j = job_new(s->srv->jobs, JOB_VERIFY, n == 1 ? m[0].vm : "(several)",
+	    s->key->name);
 	pthread_mutex_lock(&all->mu);
 	r = free_run(all);
 	if (r == NULL) {
 		pthread_mutex_unlock(&all->mu);
+		job_drop(j);
 		free(m);
 		return err_set(e, ERR_LIMIT,
 		    "%d of them run already; see `backstay jobs`",
 		    VERIFIERS_MAX);
 	}
-	j = job_new(s->srv->jobs, JOB_VERIFY, n == 1 ? m[0].vm : "(several)",
-	    s->key->name);
 	*r = (struct run){ .srv = s->srv,
 		.all = all,
 		.used = true,
