@@ -5,6 +5,7 @@
 
 #include "agent/cmd.h"
 #include "agent/guest/guard.h"
+#include "proto/base/io.h"
 #include "proto/lane_ssh.h"
 
 static const struct {
@@ -42,6 +43,7 @@ main(int argc, char **argv)
 {
 	int rc;
 
+	std_fds_keep();
 	/* A peer that hangs up is an error of a call, not the end. */
 	signal(SIGPIPE, SIG_IGN);
 	rc = guard_main(argc, argv);

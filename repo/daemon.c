@@ -534,6 +534,7 @@ main(int argc, char **argv)
 	sigset_t set;
 	int rc;
 
+	std_fds_keep();
 	parse_args(argc, argv, &o);
 	if (owner_become(o.src.dir, &e) != 0) {
 		fprintf(stderr, "backstayd: %s\n", e.text);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "agent/archive/gunzip.h"
+#include "agent/pipeline/interrupt.h"
 #include "proto/base/buf.h"
 
 enum { READ_BLOCK = 256 << 10 };
@@ -51,8 +52,11 @@ broken(const struct arcin *a, struct err *e)
 {
 	const char *why = archive_error_string(a->ar);
 
+	if (gunzip_unread(a->input))
+		return arcin_fail(a, interrupt_pending() ? ERR_CLOSED : ERR_SYS,
+		    e, "it cannot be read: %s", gunzip_error(a->input));
 	return arcin_fail(a, ERR_INVAL, e, "it is damaged or cut off: %s",
-	    why != NULL ? why : "no reason is known");
+	    why != NULL ? why : gunzip_error(a->input));
 }
 
 static la_ssize_t
@@ -90,12 +94,13 @@ arcin_open(int fd, const char *what, struct arcin **out, struct err *e)
 	archive_read_support_filter_xz(a->ar);
 	a->input = gunzip_new(fd);
 	rc = archive_read_open(a->ar, a, NULL, read_input, NULL);
-	if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN) {
-		arcin_close(a);
+	if (rc == ARCHIVE_OK || rc == ARCHIVE_WARN)
+		*out = a;
+	if (*out != NULL)
 		return 0;
-	}
-	*out = a;
-	return 0;
+	rc = gunzip_unread(a->input) ? broken(a, e) : 0;
+	arcin_close(a);
+	return rc;
 }
 
 void
@@ -171,6 +176,22 @@ take_entry(struct arcin *a, struct archive_entry *entry, struct err *e)
 	return 0;
 }
 
+/*
+ * What fills the last block, so that who sends it is not cut short, and so that
+ * a checksum behind all of it is seen.
+ */
+static int
+read_end(struct arcin *a, struct err *e)
+{
+	const void *data;
+	ssize_t n;
+
+	do
+		n = gunzip_read(a->input, &data);
+	while (n > 0);
+	return n == 0 ? ERR_NOENT : broken(a, e);
+}
+
 int
 arcin_next(struct arcin *a, struct err *e)
 {
@@ -186,7 +207,7 @@ arcin_next(struct arcin *a, struct err *e)
 	do {
 		rc = archive_read_next_header(a->ar, &entry);
 		if (rc == ARCHIVE_EOF)
-			return ERR_NOENT;
+			return a->began ? read_end(a, e) : ERR_NOENT;
 		if (rc != ARCHIVE_OK && !a->began &&
 		    archive_errno(a->ar) == EILSEQ)
 			return ERR_UNSUP;

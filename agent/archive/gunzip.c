@@ -2,14 +2,17 @@
 #include "agent/archive/gunzip.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
 
+#include "agent/pipeline/interrupt.h"
 #include "proto/base/buf.h"
 
+enum { WAIT_MS = 200 };
 enum { ROOM = 256 << 10, GZIP_WINDOW = 15 + 16 };
 
 struct gunzip {
@@ -17,6 +20,7 @@ struct gunzip {
 	enum { FRESH, PLAIN, PACKED, OVER } state;
 	bool between; /* one packed part has ended, and none has begun */
 	const char *why;
+	bool unread; /* it is not the bytes that are wrong */
 	z_stream z;
 	size_t held; /* in ${in}, of a file that is plain */
 	uint8_t in[ROOM];
@@ -48,6 +52,12 @@ gunzip_error(const struct gunzip *g)
 	return g->why != NULL ? g->why : "no reason is known";
 }
 
+bool
+gunzip_unread(const struct gunzip *g)
+{
+	return g->unread;
+}
+
 static ssize_t
 fail(struct gunzip *g, const char *why)
 {
@@ -58,13 +68,21 @@ fail(struct gunzip *g, const char *why)
 static ssize_t
 fetch(struct gunzip *g, size_t at)
 {
+	struct pollfd p = { .fd = g->fd, .events = POLLIN };
 	ssize_t n;
 
-	do
+	g->unread = true;
+	do {
+		/* A signal ends it also while nobody sends. */
+		while (!interrupt_pending() && poll(&p, 1, WAIT_MS) == 0)
+			;
+		if (interrupt_pending())
+			return fail(g, "stopped by a signal");
 		n = read(g->fd, g->in + at, sizeof(g->in) - at);
-	while (n == -1 && errno == EINTR);
+	} while (n == -1 && (errno == EINTR || errno == EAGAIN));
 	if (n == -1)
 		return fail(g, strerror(errno));
+	g->unread = false;
 	return n;
 }
 

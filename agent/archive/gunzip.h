@@ -6,6 +6,7 @@
 #ifndef AGENT_ARCHIVE_GUNZIP_H
 #define AGENT_ARCHIVE_GUNZIP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,5 +23,9 @@ void gunzip_free(struct gunzip *g);
  */
 ssize_t gunzip_read(struct gunzip *g, const void **data);
 const char *gunzip_error(const struct gunzip *g);
+
+/** gunzip_unread(g): that is of reading, by the system or a signal, and not of
+ * what was read. */
+bool gunzip_unread(const struct gunzip *g);
 
 #endif

@@ -106,6 +106,10 @@ import_run(
 	memset(out, 0, sizeof(*out));
 	if (o->from == NULL)
 		return import_foreign(o, NULL, out, e);
+	if (strcmp(o->from, "-") == 0 && isatty(STDIN_FILENO))
+		return err_set(e, ERR_INVAL,
+		    "the standard input is a terminal: say the file, or send "
+		    "an archive to it");
 	if (strcmp(o->from, "-") == 0)
 		return run_fd(o, STDIN_FILENO, false, out, e);
 	/* Whose format is said is an image. */

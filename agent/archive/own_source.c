@@ -253,6 +253,16 @@ own_end(struct own *o, struct err *e)
 		rc = arcin_text(o->a, HEAD_LEN_MAX, &text, e);
 	if (rc == 0 && head_last_check(o->h, text.data, text.len, e) != 0)
 		rc = arcin_fail(o->a, ERR_INVAL, e, "%s", e->text);
+	if (rc == 0) {
+		/* Its end has checksums, too. */
+		rc = arcin_next(o->a, e);
+		if (rc == 0)
+			rc = arcin_fail(o->a, ERR_INVAL, e,
+			    "comes behind %s, which export writes last",
+			    HEAD_LAST);
+		else if (rc == ERR_NOENT)
+			rc = 0;
+	}
 	buf_fini(&text);
 	return rc;
 }

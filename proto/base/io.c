@@ -183,6 +183,18 @@ random_bytes(void *out, size_t len)
 	}
 }
 
+void
+std_fds_keep(void)
+{
+	/* Each takes the lowest number that is free: the one that is missing.
+	 */
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) == -1 && errno == EBADF &&
+		    open("/dev/null",
+			fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			abort(); /* there is always a /dev/null */
+}
+
 char *
 hex(const uint8_t *in, size_t len, char *out)
 {

@@ -52,6 +52,13 @@ int file_replace(
  */
 void socket_drain(int fd, unsigned ms);
 
+/**
+ * std_fds_keep(): a standard stream that nobody opened for us becomes one that
+ * can be neither read nor written, so that no file or socket of ours gets its
+ * number, and with it what is printed.  First of all in main.
+ */
+void std_fds_keep(void);
+
 /** now_ms(): milliseconds of the monotonic clock. */
 uint64_t now_ms(void);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/io.h"
 #include "repo/console/console.h"
 
 static const struct command commands[] = {
@@ -457,6 +458,7 @@ main(int argc, char **argv)
 	struct console c = { .dir = getenv("BACKSTAY_REPO") };
 	int o, status;
 
+	std_fds_keep();
 	/* "+": options behind the command's name are the command's. */
 	while ((o = getopt_long(argc, argv, "+r:h", options, NULL)) != -1) {
 		switch (o) {

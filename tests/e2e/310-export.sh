@@ -404,6 +404,35 @@ fi
 start_daemon
 expect_fail 1 "damaged or cut off|is cut off|too early" \
 	"$BIN/backstay" -r "$repo" import -q acme/cut "$dir/cut2.tar"
+# No file of ours becomes a standard stream that is closed.
+for stream in '>&-' '>&- 2>&1' '>/dev/full'; do
+	BACKSTAY_REPO=$repo bash -c "\"$BIN/backstay\" export -q --to - \
+		acme/web1@latest $stream" 2>"$dir/export.err"
+	[ $? = 1 ] || fail "export $stream says it is done"
+	grep -q "the standard output: " "$dir/export.err" ||
+		[[ $stream = *'2>'* ]] ||
+		fail "export $stream: $(cat "$dir/export.err")"
+done
+! grep -q "unknown frame" "$daemon_log" || fail "an archive went to the daemon"
+BACKSTAY_REPO=$repo expect_fail 1 "cannot be read: " bash -c \
+	"\"$BIN/backstay\" import -q acme/cut - <&-"
+# A sender that says nothing any more.
+mkfifo "$dir/fifo"
+exec 9<>"$dir/fifo"
+"$BIN/backstay" -r "$repo" import -q acme/cut - <"$dir/fifo" \
+	2>"$dir/import.err" &
+pid=$!
+pids+=("$pid")
+head -c $((8 * mib)) "$archives/raw.tar" >&9
+has_begun() { console jobs --json | grep -q acme/cut; }
+wait_for 20 has_begun || fail "the import has not begun"
+kill -TERM "$pid"
+wait_for 10 gone "$pid" || fail "an import waits for its sender, whatever comes"
+wait "$pid"
+[ $? = 1 ] || fail "import does not end with 1 after SIGTERM"
+forget "$pid"
+exec 9>&-
+ok "nor does a closed stream or a silent sender do harm"
 stop_daemon
 check_store
 ok "what fails midway has no name, or no end"

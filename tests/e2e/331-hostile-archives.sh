@@ -70,8 +70,12 @@ ok "and from the standard input"
 
 expect_fail 1 "is a folder|INSTANCE" import vm "$dir/bad"
 expect_fail 1 "no such file" import vm "$dir/bad/not-there"
+# A pipe by its name is waited for.
 mkfifo "$dir/fifo"
-expect_fail 1 "." timeout 20 "$BIN/backstay" -r "$repo" import -q vm "$dir/fifo"
+noise 100000 2 >"$dir/fifo" 2>/dev/null &
+expect_fail 1 "no archive|damaged" \
+	timeout 20 "$BIN/backstay" -r "$repo" import -q vm "$dir/fifo"
+wait $!
 expect_fail 1 "no archive" import vm - </dev/null
 expect_fail 1 "no archive|damaged" import vm - < <(noise 100000 1)
 none_left "other things"

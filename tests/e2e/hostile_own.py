@@ -114,6 +114,16 @@ put("disk-link.tar", ".", linked)
 put("disk-missing.tar", ".", lambda own: own[:DISK] + own[DISK + 1:])
 put("disk-twice.tar", ".", lambda own: own[:DISK + 1] + own[DISK:])
 put("first-twice.tar", ".", lambda own: [own[FIRST]] + own)
+for name, change in (
+        ("time", lambda j: j["manifest"].update(time="2020-01-01T00:00:00Z")),
+        ("host", lambda j: j["manifest"].update(host="other")),
+        ("consistency", lambda j: j["manifest"].update(consistency="crash")),
+        ("path", lambda j: j["manifest"]["volumes"][0].update(path="/x"))):
+    put("first-" + name + ".tar", "one of them is damaged", first(change))
+put("behind.tar", "comes behind manifest.json",
+    lambda own: own + [[tarfile.TarInfo("x/vda.raw"), b"more"]])
+put("last-twice.tar", "comes behind manifest.json",
+    lambda own: own + [own[LAST]])
 put("last-missing.tar", ".", lambda own: own[:LAST] + own[LAST + 1:])
 put("last-nonsense.tar", ".", raw(LAST, b"[]"))
 
