@@ -25,7 +25,7 @@ static const char help[] =
     "                        else tar)\n"
     "  --format qcow2|raw    of its disks (qcow2)\n"
     "  --format ova          for other hypervisors: an OVF with its disks as\n"
-    "                        VMDK\n"
+    "                        VMDK (where FILE ends in .ova)\n"
     "  --since VM@B0         only what changed since that backup\n"
     "  --volume NAME         only this one; again for more\n"
     "  --force               replace FILE if it is there\n"
@@ -58,6 +58,7 @@ static const struct option options[] = { CMD_HELP_OPTION, CMD_REPO_OPTIONS,
 struct asked {
 	struct export_options o;
 	const char *archive;
+	bool format; /* was said */
 	const char *volume[MANIFEST_VOLUMES_MAX];
 };
 
@@ -89,7 +90,7 @@ take_option(struct asked *a, struct cmd_common *c, int opt, const char *arg)
 			    "or zip",
 			    arg);
 		break;
-	case OPT_FORMAT: return take_format(&a->o, arg);
+	case OPT_FORMAT: a->format = true; return take_format(&a->o, arg);
 	case OPT_SINCE: a->o.since = arg; break;
 	case OPT_VOLUME:
 		if (a->o.nvolumes == MANIFEST_VOLUMES_MAX)
@@ -102,6 +103,15 @@ take_option(struct asked *a, struct cmd_common *c, int opt, const char *arg)
 	return EXIT_DONE;
 }
 
+static bool
+ends_with(const char *name, const char *end)
+{
+	size_t n = strlen(name), m = strlen(end);
+
+	return n > m && name[n - m - 1] == '.' &&
+	    strcmp(name + n - m, end) == 0;
+}
+
 /* As its name says. */
 static void
 guess_kind(struct asked *a)
@@ -109,13 +119,9 @@ guess_kind(struct asked *a)
 	static const char *const ends[] = { "tar.zst", "tar.gz", "tar.xz",
 		"zip" };
 
-	for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-		size_t n = strlen(a->o.to), m = strlen(ends[i]);
-
-		if (n > m && a->o.to[n - m - 1] == '.' &&
-		    strcmp(a->o.to + n - m, ends[i]) == 0)
+	for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (ends_with(a->o.to, ends[i]))
 			arcout_kind(ends[i], &a->o.kind);
-	}
 }
 
 static int
@@ -130,6 +136,8 @@ check_asked(struct asked *a)
 		return cmd_misuse(CMD, "--since: %s", e.text);
 	if (a->o.to == NULL)
 		return cmd_misuse(CMD, "where to?  Say --to FILE, or --to -");
+	if (!a->format && ends_with(a->o.to, "ova"))
+		a->o.format = EXPORT_OVA;
 	if (a->o.since != NULL && a->o.format != EXPORT_QCOW2)
 		return cmd_misuse(CMD, "--since needs --format qcow2");
 	if (a->o.format == EXPORT_OVA && a->archive != NULL &&

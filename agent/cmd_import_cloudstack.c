@@ -60,10 +60,13 @@ struct view {
 static void
 tell_json(json_t *points, const struct nasimport_point *p)
 {
-	json_t *j = json_object();
+	json_t *j = json_object(), *name;
 
 	json_set_str(j, "backup", p->name);
-	json_set_str(j, "instance", p->instance);
+	/* A folder may be called in ways that are no text. */
+	name = json_string(p->instance);
+	json_object_set_new(
+	    j, "instance", name != NULL ? name : json_string("?"));
 	json_set_str(j, "folder", p->when);
 	json_set_str(j, "outcome", words[p->what]);
 	json_set_u64(j, "disks", p->ndisks);
@@ -80,14 +83,14 @@ static void
 tell(void *arg, const struct nasimport_point *p)
 {
 	const struct view *v = arg;
-	char what[160], size[16], stored[16];
+	char what[560], size[16], stored[16];
 	struct err e = { 0 };
 
 	if (v->points != NULL)
 		tell_json(v->points, p);
 	if (p->what == NASIMPORT_PASSED) {
-		snprintf(what, sizeof(what), "%s/%s is passed over",
-		    p->instance, p->when);
+		snprintf(what, sizeof(what), "%s%s%s is passed over",
+		    p->instance, p->when[0] != 0 ? "/" : "", p->when);
 		err_set(&e, ERR_INVAL, "%s", p->why);
 		cmd_failed(what, &e);
 	}

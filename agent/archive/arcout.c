@@ -84,6 +84,8 @@ set_kind(struct arcout *o)
 			rc = archive_write_set_format_option(
 			    o->ar, "zip", "compression-level", "3");
 		return rc;
+	case ARCOUT_USTAR: return archive_write_set_format_ustar(o->ar);
+	case ARCOUT_GNUTAR: return archive_write_set_format_gnutar(o->ar);
 	case ARCOUT_TAR: break;
 	}
 	/* Without a compression of its own it would run a program. */
@@ -134,9 +136,9 @@ err_free:
 }
 
 bool
-arcout_sparse(const struct arcout *o)
+arcout_sparse(enum arcout_kind kind)
 {
-	return o->kind != ARCOUT_ZIP;
+	return kind <= ARCOUT_TAR_XZ;
 }
 
 int
@@ -157,7 +159,7 @@ arcout_begin(struct arcout *o, const char *name, uint64_t size, uint64_t mtime,
 	archive_entry_set_perm(entry, 0600);
 	archive_entry_set_size(entry, (la_int64_t)size);
 	archive_entry_set_mtime(entry, (time_t)mtime, 0);
-	o->holes = nx > 0 && arcout_sparse(o);
+	o->holes = nx > 0 && arcout_sparse(o->kind);
 	for (size_t i = 0; o->holes && i < nx; i++)
 		archive_entry_sparse_add_entry(
 		    entry, (la_int64_t)x[i].off, (la_int64_t)x[i].len);
@@ -268,7 +270,7 @@ arcout_free(struct arcout *o)
 	if (!o->finished && o->err.code == 0)
 		err_set(&o->err, ERR_CLOSED, "it was given up");
 	if (!o->finished && o->left > 0 && o->kind != ARCOUT_TAR &&
-	    o->kind != ARCOUT_ZIP)
+	    o->kind < ARCOUT_ZIP)
 		archive_write_fail(o->ar);
 	archive_write_free(o->ar);
 	if (o->nothing != NULL)

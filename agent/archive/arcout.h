@@ -17,8 +17,13 @@ enum arcout_kind {
 	ARCOUT_TAR_ZST,
 	ARCOUT_TAR_GZ,
 	ARCOUT_TAR_XZ,
-	ARCOUT_ZIP
+	ARCOUT_ZIP,
+	/* Tars for those who know no pax headers: with members below 8 GiB, and
+	 * with larger ones (GNU's).  No words of users. */
+	ARCOUT_USTAR,
+	ARCOUT_GNUTAR
 };
+#define ARCOUT_USTAR_MAX ((UINT64_C(1) << 33) - 1)
 
 /** arcout_kind(name, out): "tar.zst", ...  False: there is none. */
 bool arcout_kind(const char *name, enum arcout_kind *out);
@@ -39,8 +44,8 @@ struct arcout_extent {
 	uint64_t len;
 };
 
-/** arcout_sparse(o): whether it can leave out holes of a member. */
-bool arcout_sparse(const struct arcout *o);
+/** arcout_sparse(kind): whether it can leave out holes of a member. */
+bool arcout_sparse(enum arcout_kind kind);
 
 /**
  * arcout_begin(o, name, size, mtime, x, nx, e): a member of ${size} bytes.

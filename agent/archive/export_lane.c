@@ -35,7 +35,7 @@ while_waiting(void *arg, struct err *e)
 
 /* "acme-web1-20261122T081500Z": so that archives lie side by side. */
 static void
-folder(const struct manifest *m, uint64_t time, char *out, size_t len)
+folder_name(const struct manifest *m, uint64_t time, char *out, size_t len)
 {
 	char text[TIME_TEXT_LEN + 1], *to = text;
 
@@ -50,13 +50,26 @@ folder(const struct manifest *m, uint64_t time, char *out, size_t len)
 			*p = '-';
 }
 
+/* Of an OVA the files: its tar has room for 100 characters. */
+static void
+ova_name(const struct export *x, const char *end, char *out, size_t len)
+{
+	char own[VM_NAME_MAX + 64];
+	const char *part;
+
+	folder_name(&x->head.manifest, x->head.manifest.time, own, sizeof(own));
+	part = strchr(x->head.manifest.vm, '/');
+	snprintf(out, len, "%s.%s",
+	    own + (part != NULL ? part + 1 - x->head.manifest.vm : 0), end);
+}
+
 /* What lies in the same folder as the others: "" in an OVA, which has none. */
 static void
 member_name(const struct export *x, uint64_t time, const char *name, char *out)
 {
 	char in[HEAD_NAME_MAX - NAME_PART_MAX - 20];
 
-	folder(&x->head.manifest, time, in, sizeof(in));
+	folder_name(&x->head.manifest, time, in, sizeof(in));
 	if (x->options->format == EXPORT_OVA)
 		snprintf(out, HEAD_NAME_MAX + 1, "%s", name);
 	else
@@ -105,7 +118,7 @@ new_form(struct export *x, struct head_member *m, struct walk *w,
 	member_name(x, x->head.manifest.time, name, m->name);
 	switch (m->form) {
 	case HEAD_QCOW2: break;
-	case HEAD_RAW: return form_raw_new(w, arcout_sparse(x->archive));
+	case HEAD_RAW: return form_raw_new(w, arcout_sparse(x->options->kind));
 	case HEAD_FILE: return form_file_new(w);
 	case HEAD_VMDK: return form_vmdk_new(w, name);
 	}
@@ -152,16 +165,14 @@ put_text(
 static int
 put_first(struct export *x, char *ovf_sum, struct err *e)
 {
-	char name[HEAD_NAME_MAX + 1], own[VM_NAME_MAX + 64];
+	char name[HEAD_NAME_MAX + 1];
 	struct buf text = { 0 };
 	struct digest *d;
 	int rc;
 
 	if (x->options->format == EXPORT_OVA) {
 		ovf_print(&x->head, x->definition, &text);
-		folder(&x->head.manifest, x->head.manifest.time, own,
-		    sizeof(own) - 5);
-		snprintf(name, sizeof(name), "%s.ovf", own);
+		ova_name(x, "ovf", name, sizeof(name));
 		d = digest_new();
 		digest_add(d, text.data, text.len);
 		digest_text(d, ovf_sum);
@@ -178,18 +189,17 @@ put_first(struct export *x, char *ovf_sum, struct err *e)
 static int
 put_last(struct export *x, const char *ovf_sum, struct err *e)
 {
-	char name[HEAD_NAME_MAX + 1], own[VM_NAME_MAX + 64];
+	char name[HEAD_NAME_MAX + 1];
 	struct buf text = { 0 };
 	int rc;
 
 	if (x->options->format == EXPORT_OVA) {
-		folder(&x->head.manifest, x->head.manifest.time, own,
-		    sizeof(own) - 5);
-		buf_printf(&text, "SHA256(%s.ovf)= %s\n", own, ovf_sum);
+		ova_name(x, "ovf", name, sizeof(name));
+		buf_printf(&text, "SHA256(%s)= %s\n", name, ovf_sum);
 		for (unsigned i = 0; i < x->head.n; i++)
 			buf_printf(&text, "SHA256(%s)= %s\n",
 			    x->head.member[i].name, x->head.member[i].sum);
-		snprintf(name, sizeof(name), "%s.mf", own);
+		ova_name(x, "mf", name, sizeof(name));
 	} else {
 		head_last_print(&x->head, &text);
 		member_name(x, x->head.manifest.time, HEAD_LAST, name);
@@ -243,16 +253,29 @@ write_member(struct export *x, unsigned i, struct err *e)
 	return rc;
 }
 
+/* VirtualBox and vSphere take no OVA with pax headers. */
+static enum arcout_kind
+kind(const struct export *x)
+{
+	if (x->options->format != EXPORT_OVA)
+		return x->options->kind;
+	for (unsigned i = 0; i < x->head.n; i++)
+		if (x->head.member[i].size > ARCOUT_USTAR_MAX)
+			return ARCOUT_GNUTAR;
+	return ARCOUT_USTAR;
+}
+
 static int
 write_archive(struct export *x, struct err *e)
 {
 	char ovf_sum[DIGEST_TEXT] = "";
-	int rc;
+	int rc = 0;
 
-	rc = arcout_open(
-	    x->options->kind, export_out_write, &x->out, &x->archive, e);
 	for (unsigned i = 0; rc == 0 && i < x->head.n; i++)
 		rc = plan(x, i, e);
+	if (rc == 0)
+		rc = arcout_open(
+		    kind(x), export_out_write, &x->out, &x->archive, e);
 	if (rc == 0)
 		rc = put_first(x, ovf_sum, e);
 	for (unsigned i = 0; rc == 0 && i < x->head.n; i++)

@@ -54,13 +54,15 @@ struct form {
  * format qcow2, an overlay of what differs.
  * form_raw_new(w, sparse): its bytes; ${sparse}: tell extents.
  * form_file_new(w): a small one's.
- * form_vmdk_new(w, name): streamOptimized, for OVF.
+ * form_vmdk_new(w, name): streamOptimized, for OVF; form_vmdk_capacity(size):
+ * how large a disk that is, in bytes.
  * They keep ${w}, which is the caller's, and copies of names.
  */
 struct form *form_qcow2_new(struct walk *w, const char *backing);
 struct form *form_raw_new(struct walk *w, bool sparse);
 struct form *form_file_new(struct walk *w);
 struct form *form_vmdk_new(struct walk *w, const char *name);
+uint64_t form_vmdk_capacity(uint64_t size);
 void form_free(struct form *f);
 
 /** form_plan(f, &len, e): the whole first walk: how long the member will be.

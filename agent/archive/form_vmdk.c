@@ -317,6 +317,14 @@ static const struct form_ops vmdk_ops = {
 	.free = vmdk_free,
 };
 
+uint64_t
+form_vmdk_capacity(uint64_t size)
+{
+	/* Whole grains: a little more than an odd disk has.  Nobody takes one
+	 * of nothing. */
+	return size > 0 ? (size + GRAIN - 1) / GRAIN * GRAIN : GRAIN;
+}
+
 struct form *
 form_vmdk_new(struct walk *w, const char *name)
 {
@@ -326,8 +334,7 @@ form_vmdk_new(struct walk *w, const char *name)
 	v->f.word = "vmdk";
 	v->f.walk = w;
 	v->name = xstrdup(name);
-	/* Whole grains: a little more than an odd disk has. */
-	v->ngrains = (w->size + GRAIN - 1) / GRAIN;
+	v->ngrains = form_vmdk_capacity(w->size) / GRAIN;
 	v->capacity = v->ngrains * GRAIN_SECTORS;
 	v->ntables = (v->ngrains + PER_TABLE - 1) / PER_TABLE;
 	v->table = xcalloc(v->ntables + 1, sizeof(*v->table));

@@ -249,8 +249,8 @@ instance(struct run *r, const struct nastree_instance *i, struct err *e)
 	if (r->o->vm != NULL)
 		snprintf(r->vm, sizeof(r->vm), "%s", r->o->vm);
 	else
-		snprintf(r->vm, sizeof(r->vm), "%s%s%s", ns != NULL ? ns : "",
-		    ns != NULL ? "/" : "", i->name);
+		snprintf(r->vm, sizeof(r->vm), "%s%s%.*s", ns != NULL ? ns : "",
+		    ns != NULL ? "/" : "", NAME_PART_MAX, i->name);
 	rc = find_known(r, e);
 	for (size_t k = 0; rc == 0 && k < i->npoints; k++) {
 		if (r->o->when != NULL &&
@@ -272,6 +272,32 @@ is_wanted(const struct nasimport_options *o, const char *name)
 		if (strcmp(o->only[k], name) == 0)
 			return true;
 	return o->nonly == 0;
+}
+
+static void
+tell_passed(
+    struct run *r, const char *instance, const char *when, const char *why)
+{
+	struct nasimport_point out = { .what = NASIMPORT_PASSED,
+		.instance = instance,
+		.when = when,
+		.name = "",
+		.why = why };
+
+	r->sum->n[NASIMPORT_PASSED]++;
+	r->o->tell(r->o->arg, &out);
+}
+
+/* What is no backup by its name or kind may well be somebody's. */
+static void
+tell_skipped(struct run *r)
+{
+	for (size_t i = 0; i < r->tree->nskipped; i++) {
+		const struct nastree_skipped *s = &r->tree->skipped[i];
+
+		if (is_wanted(r->o, s->instance) && r->o->when == NULL)
+			tell_passed(r, s->instance, s->when, s->why);
+	}
 }
 
 static int
@@ -303,9 +329,20 @@ nasimport_run(
 	if (rc != 0)
 		return rc;
 	rc = check_wanted(o, r.tree, e);
-	for (size_t i = 0; rc == 0 && i < r.tree->ninstances; i++)
-		if (is_wanted(o, r.tree->instance[i].name))
-			rc = instance(&r, &r.tree->instance[i], e);
+	for (size_t i = 0; rc == 0 && i < r.tree->ninstances; i++) {
+		const struct nastree_instance *in = &r.tree->instance[i];
+
+		if (!is_wanted(o, in->name))
+			continue;
+		if (o->vm != NULL || name_part_ok(in->name))
+			rc = instance(&r, in, e);
+		else
+			tell_passed(&r, in->name, "",
+			    "no VM can be called like that: give it another "
+			    "name, as in import VM FOLDER");
+	}
+	if (rc == 0)
+		tell_skipped(&r);
 	nastree_free(r.tree);
 	free(r.known);
 	return rc;

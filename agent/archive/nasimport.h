@@ -23,8 +23,8 @@ enum nasimport_what {
 struct nasimport_point {
 	enum nasimport_what what;
 	const char *instance;
-	const char *when; /* its folder */
-	const char *name; /* VM@TIME */
+	const char *when; /* its folder; "": all of the instance's */
+	const char *name; /* VM@TIME; "": of what can be no backup */
 	unsigned ndisks;
 	uint64_t size;                  /* of them, as guests see them */
 	const struct backup_result *in; /* or NULL: it did not come in */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -105,6 +106,36 @@ folder_open(
 }
 
 static int
+skip(struct nastree *t, const char *name, const char *when, const char *why,
+    struct err *e)
+{
+	struct nastree_skipped *s;
+
+	if (t->nskipped == NASTREE_INSTANCES_MAX)
+		return err_set(e, ERR_LIMIT,
+		    "%s: has too much that is none of CloudStack's", t->root);
+	if ((t->nskipped & (t->nskipped - 1)) == 0)
+		t->skipped = xrealloc(t->skipped,
+		    (t->nskipped > 0 ? 2 * t->nskipped : 1) *
+			sizeof(*t->skipped));
+	s = &t->skipped[t->nskipped++];
+	snprintf(s->instance, sizeof(s->instance), "%s", name);
+	snprintf(s->when, sizeof(s->when), "%s", when);
+	snprintf(s->why, sizeof(s->why), "%s", why);
+	return 0;
+}
+
+/* A link, which is not followed, to a folder. */
+static bool
+is_folder_link(int dirfd, const char *name)
+{
+	struct stat st;
+
+	return is_kind(dirfd, name, S_IFLNK) &&
+	    fstatat(dirfd, name, &st, 0) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int
 point_order(const void *a, const void *b)
 {
 	const struct nastree_point *x = a, *y = b;
@@ -121,9 +152,33 @@ instance_order(const void *a, const void *b)
 	    ((const struct nastree_instance *)b)->name);
 }
 
+/* Written as the time of a point is. */
+static bool
+looks_like_point(const char *name)
+{
+	return strlen(name) >= NASTREE_WHEN_LEN &&
+	    strspn(name, "0123456789.") >= NASTREE_WHEN_LEN && name[4] == '.' &&
+	    name[7] == '.' && name[10] == '.';
+}
+
+/* No point that can be taken. */
 static int
-scan_instance(
-    DIR *d, const char *path, struct nastree_instance *i, struct err *e)
+other(struct nastree *t, DIR *d, const char *instance, const char *name,
+    struct err *e)
+{
+	if (!looks_like_point(name))
+		return 0;
+	if (is_folder_link(dirfd(d), name))
+		return skip(
+		    t, instance, name, "it is a link, and not followed", e);
+	if (is_kind(dirfd(d), name, S_IFDIR))
+		return skip(t, instance, name, "that is no time", e);
+	return 0;
+}
+
+static int
+scan_instance(struct nastree *t, DIR *d, const char *name, const char *path,
+    struct nastree_instance *i, struct err *e)
 {
 	const struct dirent *de;
 	size_t cap = 0;
@@ -132,8 +187,13 @@ scan_instance(
 		struct nastree_point p;
 
 		if (nastree_time(de->d_name, &p.time) != 0 ||
-		    !is_kind(dirfd(d), de->d_name, S_IFDIR))
+		    !is_kind(dirfd(d), de->d_name, S_IFDIR)) {
+			int rc = other(t, d, name, de->d_name, e);
+
+			if (rc != 0)
+				return rc;
 			continue;
+		}
 		if (i->npoints == NASTREE_POINTS_MAX)
 			return err_set(e, ERR_LIMIT,
 			    "%s: has more than %d points in time", path,
@@ -168,8 +228,12 @@ add_instance(
 
 	rc = folder_open(dirfd(top), name, path, &d, e);
 	if (rc == 0) {
-		rc = scan_instance(d, path, &i, e);
+		rc = scan_instance(t, d, name, path, &i, e);
 		closedir(d);
+	} else if (name_part_ok(name)) {
+		rc = skip(t, name, "", e->text, e);
+	} else {
+		rc = 0; /* "lost+found", or others' like it */
 	}
 	free(path);
 	if (rc != 0 || i.npoints == 0) {
@@ -187,6 +251,22 @@ add_instance(
 }
 
 static int
+top_entry(
+    struct nastree *t, size_t *cap, DIR *top, const char *name, struct err *e)
+{
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return 0;
+	if (is_folder_link(dirfd(top), name))
+		return skip(t, name, "",
+		    "it is a link, and not followed: import the folder itself, "
+		    "as import VM FOLDER",
+		    e);
+	if (!is_kind(dirfd(top), name, S_IFDIR))
+		return 0;
+	return add_instance(t, cap, top, name, e);
+}
+
+static int
 scan(struct nastree *t, DIR *top, struct err *e)
 {
 	const struct dirent *de;
@@ -194,25 +274,24 @@ scan(struct nastree *t, DIR *top, struct err *e)
 	int rc;
 
 	while (errno = 0, (de = readdir(top)) != NULL) {
-		if (!name_part_ok(de->d_name) ||
-		    !is_kind(dirfd(top), de->d_name, S_IFDIR))
-			continue;
 		if (t->ninstances == NASTREE_INSTANCES_MAX)
 			return err_set(e, ERR_LIMIT,
 			    "%s: has more than %d instances", t->root,
 			    NASTREE_INSTANCES_MAX);
-		rc = add_instance(t, &cap, top, de->d_name, e);
+		rc = top_entry(t, &cap, top, de->d_name, e);
 		if (rc != 0)
 			return rc;
 	}
 	if (errno != 0)
 		return imgfile_sys(e, t->root, "read");
-	if (t->ninstances == 0)
+	if (t->ninstances == 0 && t->nskipped == 0)
 		return err_set(e, ERR_NOENT,
 		    "%s: there is no INSTANCE/YYYY.MM.DD.HH.MM.SS in it: name "
 		    "the folder that CloudStack's backup repository is",
 		    t->root);
-	qsort(t->instance, t->ninstances, sizeof(*t->instance), instance_order);
+	if (t->ninstances > 0)
+		qsort(t->instance, t->ninstances, sizeof(*t->instance),
+		    instance_order);
 	return 0;
 }
 
@@ -245,6 +324,7 @@ nastree_free(struct nastree *t)
 	for (size_t i = 0; i < t->ninstances; i++)
 		free(t->instance[i].point);
 	free(t->instance);
+	free(t->skipped);
 	free(t->root);
 	free(t);
 }

@@ -34,21 +34,31 @@ struct nastree_point {
 };
 
 struct nastree_instance {
-	char name[NAME_PART_MAX + 1];
+	char name[256]; /* of its folder; not always one that a VM can have */
 	size_t npoints;
 	struct nastree_point *point; /* by time, no two alike */
+};
+
+/* What looks like a part of the tree and is not taken. */
+struct nastree_skipped {
+	char instance[256];
+	char when[256]; /* or "": all of it */
+	char why[128];
 };
 
 struct nastree {
 	char *root; /* as it was named */
 	size_t ninstances;
 	struct nastree_instance *instance; /* by name */
+	size_t nskipped;
+	struct nastree_skipped *skipped;
 };
 
 /**
  * nastree_scan(root, &t, e): all instances with a point in time.  What has
- * other names is none of it.  ERR_NOENT (no such folder, or nothing of the kind
- * is in it), ERR_DENIED, ERR_INVAL, ERR_LIMIT, ERR_SYS.
+ * other names is none of it; what has points in time but is a link, or
+ * cannot be read, is told in t->skipped.  ERR_NOENT (no such folder,
+ * or nothing of the kind is in it), ERR_DENIED, ERR_INVAL, ERR_LIMIT, ERR_SYS.
  */
 int nastree_scan(const char *root, struct nastree **out, struct err *e);
 void nastree_free(struct nastree *t);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/archive/ovf.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "agent/archive/form.h"
 
 enum { CPUS_MAX = 1024, MEMORY_MIB = 1024, NICS_MAX = 8, PER_BUS = 15 };
 
@@ -15,6 +18,10 @@ enum {
 	ID_BUS = ID_NIC + NICS_MAX,
 	ID_DISK = 30
 };
+
+/* CIM's numbers of systems: whoever is told none takes a guest for one of 32
+ * bits, and may hide from it what it needs. */
+enum { OS_OTHER = 1, OS_OTHER_64 = 102 };
 
 /* DSP0243's numbers of what there is (CIM's resource types). */
 enum {
@@ -29,6 +36,8 @@ struct machine {
 	unsigned cpus;
 	unsigned long memory_mib;
 	unsigned nics;
+	bool narrow; /* 32 bits */
+	bool efi;
 };
 
 /* The number in the first <name ...>NUMBER<, and the unit that is told. */
@@ -51,7 +60,7 @@ number_in(const char *text, const char *name, const char **unit)
 static struct machine
 look_at(const char *text)
 {
-	struct machine m = { 1, MEMORY_MIB, 0 };
+	struct machine m = { 1, MEMORY_MIB, 0, false, false };
 	const char *unit;
 	unsigned long n;
 
@@ -69,6 +78,9 @@ look_at(const char *text)
 		n = 0;
 	if (n > 0 && n < 1ul << 32)
 		m.memory_mib = n;
+	m.narrow = strstr(text, " arch='i686'") != NULL;
+	m.efi = strstr(text, " firmware='efi'") != NULL ||
+	    strstr(text, " type='pflash'") != NULL;
 	for (const char *p = text; (p = strstr(p, "<interface ")) != NULL; p++)
 		if (m.nics < NICS_MAX)
 			m.nics++;
@@ -95,8 +107,8 @@ print_files(const struct head *h, struct buf *b)
 		    "ovf:diskId=\"disk%u\" ovf:fileRef=\"file%u\" "
 		    "ovf:format=\"http://www.vmware.com/interfaces/"
 		    "specifications/vmdk.html#streamOptimized\"/>\n",
-		    (unsigned long long)h->manifest.volume[h->member[i].volume]
-			.size,
+		    (unsigned long long)form_vmdk_capacity(
+			h->manifest.volume[h->member[i].volume].size),
 		    i + 1, i + 1);
 	buf_printf(b, "  </DiskSection>\n");
 }
@@ -183,7 +195,8 @@ ovf_print(const struct head *h, const char *definition, struct buf *out)
 	    "  xmlns:rasd=\"http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/"
 	    "CIM_ResourceAllocationSettingData\"\n"
 	    "  xmlns:vssd=\"http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/"
-	    "CIM_VirtualSystemSettingData\">\n");
+	    "CIM_VirtualSystemSettingData\"\n"
+	    "  xmlns:vmw=\"http://www.vmware.com/schema/ovf\">\n");
 	print_files(h, out);
 	if (m.nics > 0)
 		buf_printf(out,
@@ -197,6 +210,11 @@ ovf_print(const struct head *h, const char *definition, struct buf *out)
 	    "  <VirtualSystem ovf:id=\"%s\">\n"
 	    "    <Info>A virtual machine</Info>\n"
 	    "    <Name>%s</Name>\n"
+	    "    <OperatingSystemSection ovf:id=\"%d\" "
+	    "vmw:osType=\"%s\">\n"
+	    "      <Info>Nobody said which system it is</Info>\n"
+	    "      <Description>%s</Description>\n"
+	    "    </OperatingSystemSection>\n"
 	    "    <VirtualHardwareSection>\n"
 	    "      <Info>What it is made of</Info>\n"
 	    "      <System>\n"
@@ -208,8 +226,14 @@ ovf_print(const struct head *h, const char *definition, struct buf *out)
 	    "        <vssd:VirtualSystemType>vmx-07"
 	    "</vssd:VirtualSystemType>\n"
 	    "      </System>\n",
-	    name, name, name);
+	    name, name, m.narrow ? OS_OTHER : OS_OTHER_64,
+	    m.narrow ? "otherGuest" : "otherGuest64",
+	    m.narrow ? "Other" : "Other (64-bit)", name);
 	print_hardware(h, &m, out);
+	if (m.efi)
+		buf_printf(out,
+		    "      <vmw:Config ovf:required=\"false\" "
+		    "vmw:key=\"firmware\" vmw:value=\"efi\"/>\n");
 	buf_printf(out,
 	    "    </VirtualHardwareSection>\n  </VirtualSystem>\n"
 	    "</Envelope>\n");

@@ -136,7 +136,7 @@ agent kvm01 export -q --to "$dir/remote.tar.zst" "$first" ||
 rm "$dir/remote.tar.zst"
 ok "to the standard output, and by a host over the network"
 
-export_to m.ova "$first" --format ova
+export_to m.ova "$first"
 unpack ova tar -xf "$archives/m.ova"
 [ "$(tar -tf "$archives/m.ova" | tr '\n' ' ')" = \
 	"$(basename "$out"/*.ovf) vda.vmdk vdb.vmdk vdc.vmdk vdd.vmdk $(
@@ -145,7 +145,8 @@ xmllint --noout --schema "$top/tests/e2e/ovf/envelope.xsd" "$out"/*.ovf \
 	>"$dir/xmllint.out" 2>&1 || fail "OVF: $(cat "$dir/xmllint.out")"
 (cd "$out" && sed -n 's/^SHA256(\(.*\))= \(.*\)$/\2  \1/p' ./*.mf |
 	sha256sum -c --quiet) || fail "OVF: the checksums"
-"$PYTHON" - "$out" <<'END' || fail "OVF: its files"
+basename "$out"/*.ovf | grep -q '^web1-' || fail "a name with its namespace"
+"$PYTHON" - "$out" "$archives/m.ova" <<'END' || fail "OVF: its files"
 import glob, os, sys, xml.etree.ElementTree as ET
 o = "{http://schemas.dmtf.org/ovf/envelope/1}"
 t = ET.parse(glob.glob(sys.argv[1] + "/*.ovf")[0])
@@ -156,6 +157,17 @@ for f in files:
     assert os.path.getsize(path) == int(f.get(o + "size")), path
 caps = [int(d.get(o + "capacity")) for d in t.findall(f".//{o}Disk")]
 assert caps[0] == 64 << 20, caps
+# Of an odd one it is what the VMDK has.
+import json, subprocess
+for f, c in zip(files, caps):
+    j = json.loads(subprocess.check_output(
+        ["qemu-img", "info", "--output=json",
+         os.path.join(sys.argv[1], f.get(o + "href"))]))
+    assert j["virtual-size"] == c, (f, c)
+system = t.find(f".//{o}OperatingSystemSection")
+assert system.get(o + "id") == "102", "32 bits"
+with open(sys.argv[2], "rb") as f:
+    assert f.read(512)[257:265] == b"ustar\x0000", "no USTAR"
 END
 same_disk "$dir/vda" raw "$out/vda.vmdk" vmdk
 same_disk "$dir/vdb" raw "$out/vdb.vmdk" vmdk
@@ -235,7 +247,7 @@ ok "what changed is taken on top of what it is of, and refused elsewhere"
 import hashlib, io, json, sys, tarfile
 disk = open(sys.argv[2], "rb").read()
 ram = bytes(1 << 20) + b"page" * 16384 + bytes(5 << 20)
-xml = b"<domain><vcpu>3</vcpu><memory unit='KiB'>524288</memory>" \
+xml = b"<domain><os firmware='efi'><type arch='i686'/></os><vcpu>3</vcpu><memory unit='KiB'>524288</memory>" \
     b"<devices><interface type='network'/></devices></domain>\n"
 when = "2026-01-02T03:04:05Z"
 vol = [("vda", "disk", "raw", disk), ("ram0", "ram", "raw", ram),
@@ -297,7 +309,8 @@ export_to machine.ova machine@latest --format ova
 unpack machine-ova bsdtar -xf "$archives/machine.ova"
 xmllint --noout --schema "$top/tests/e2e/ovf/envelope.xsd" "$out"/*.ovf \
 	>"$dir/xmllint.out" 2>&1 || fail "OVF: $(cat "$dir/xmllint.out")"
-for word in '<rasd:VirtualQuantity>3<' '512 MB of memory' 'Network card 1'; do
+for word in '<rasd:VirtualQuantity>3<' '512 MB of memory' 'Network card 1' \
+	'vmw:value="efi"' 'OperatingSystemSection ovf:id="1"'; do
 	grep -q "$word" "$out"/*.ovf || fail "OVF: no $word"
 done
 ok "memory, state and definition, there and back"

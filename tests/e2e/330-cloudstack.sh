@@ -226,6 +226,29 @@ for why in "not finished" "is not there any more" \
 done
 ok "9 points that cannot be read, or lead elsewhere, are passed over with a reason"
 
+# Nothing that looks like a backup is left out without a word.
+odd=$dir/odd-tree
+mkdir -p "$odd/i-1-VM" "$odd/a b" $odd/$'new\nline' "$odd/plain" "$odd/lost+found"
+for name in "a b" $'new\nline' i-1-VM; do
+	mkdir -p "$odd/$name/2026.03.01.02.00.05"
+	cp "$nas/$b/2026.03.01.03.00.00/root.$root.qcow2" \
+		"$odd/$name/2026.03.01.02.00.05/"
+done
+mkdir "$odd/i-1-VM/2026.02.30.02.00.05" "$odd/i-1-VM/notes"
+ln -s "$odd/i-1-VM" "$odd/i-2-VM"
+ln -s 2026.03.01.02.00.05 "$odd/i-1-VM/2026.03.09.02.00.05"
+console import --cloudstack "$odd" --namespace odd --json >"$dir/odd.json" \
+	2>"$dir/odd.err" && fail "it is content with a part"
+[ "$(json "$dir/odd.json" "sorted((p['instance'], p['folder']) for p in j['points'] if p['outcome'] == 'passed'), j['complete']")" = \
+	"([('a b', ''), ('i-1-VM', '2026.02.30.02.00.05'), ('i-1-VM', '2026.03.09.02.00.05'), ('i-2-VM', ''), ('new\\nline', '')], False)" ] ||
+	fail "left out: $(cat "$dir/odd.json")"
+[ "$(wc -l <"$dir/odd.err")" = 5 ] || fail "not told: $(cat "$dir/odd.err")"
+[ "$(nbackups odd/i-1-VM)" = 1 ] || fail "the good one is not in"
+console import odd/ab "$odd/a b" >"$dir/folder.out" 2>&1 ||
+	fail "by another name: $(cat "$dir/folder.out")"
+[ "$(nbackups odd/ab)" = 1 ] || fail "not in by another name"
+ok "nor is what cannot be a backup by its name left out silently"
+
 # --- one instance, one point
 
 console import moved "$nas/$b" >"$dir/folder.out" 2>&1 ||

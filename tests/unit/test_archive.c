@@ -158,6 +158,41 @@ holes_take_no_room_and_are_told(void **state)
 	buf_fini(&b);
 }
 
+/* Hypervisors take no pax headers, however large a disk is. */
+static void
+tars_for_hypervisors_have_plain_headers(void **state)
+{
+	static const struct {
+		enum arcout_kind kind;
+		uint64_t size;
+		const char *magic;
+		uint8_t first; /* of the size: base 256 has its high bit */
+	} of[] = {
+		{ ARCOUT_USTAR, ARCOUT_USTAR_MAX, "ustar", '7' },
+		{ ARCOUT_GNUTAR, UINT64_C(1) << 40, "ustar  ", 0x80 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct buf b = { 0 };
+		static uint8_t data[1 << 20];
+		struct arcout *o;
+		struct err e;
+
+		assert_int_equal(arcout_open(of[i].kind, keep, &b, &o, &e), 0);
+		assert_int_equal(
+		    arcout_begin(o, "vda.vmdk", of[i].size, 1, NULL, 0, &e), 0);
+		assert_int_equal(arcout_data(o, data, sizeof(data), &e), 0);
+		assert_true(b.len > 512);
+		assert_string_equal(b.data, "vda.vmdk");
+		assert_int_equal(b.data[156], '0');
+		assert_string_equal(b.data + 257, of[i].magic);
+		assert_int_equal(b.data[124], of[i].first);
+		arcout_free(o);
+		buf_fini(&b);
+	}
+}
+
 static void
 what_is_cut_off_is_no_end(void **state)
 {
@@ -319,6 +354,10 @@ a_wrong_checksum_is_found(void **state)
 	head_last_print(h, &b);
 	assert_int_equal(head_last_check(h, b.data, b.len, &e), 0);
 	h->member[1].sum[0] = '2';
+	assert_int_equal(head_last_check(h, b.data, b.len, &e), ERR_CORRUPT);
+	h->member[1].sum[0] = '1';
+	/* What the first text says has no sum of its own. */
+	h->manifest.time++;
 	assert_int_equal(head_last_check(h, b.data, b.len, &e), ERR_CORRUPT);
 	buf_fini(&b);
 	free(h);
@@ -495,6 +534,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_written_comes_back_in_each_kind),
 		cmocka_unit_test(holes_take_no_room_and_are_told),
+		cmocka_unit_test(tars_for_hypervisors_have_plain_headers),
 		cmocka_unit_test(what_is_cut_off_is_no_end),
 		cmocka_unit_test(an_archive_that_failed_has_no_end),
 		cmocka_unit_test(what_the_sink_says_is_what_failed),

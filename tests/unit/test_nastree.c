@@ -134,13 +134,24 @@ instances_and_points_come_in_order(void **state)
 	   " %s/i-1/2025.01.01.00.00.00",
 	    room, room, room, room, room, room, room);
 	scan();
-	assert_int_equal(tree->ninstances, 2);
-	assert_string_equal(tree->instance[0].name, "i-1");
-	assert_int_equal(tree->instance[0].npoints, 3);
+	/* Its name is for who imports it to change. */
+	assert_int_equal(tree->ninstances, 3);
+	assert_string_equal(tree->instance[0].name, "a b");
+	assert_string_equal(tree->instance[1].name, "i-1");
+	assert_int_equal(tree->instance[1].npoints, 3);
 	assert_string_equal(
-	    tree->instance[0].point[0].when, "2026.01.01.00.00.00");
-	assert_string_equal(tree->instance[0].point[2].when, TWO);
-	assert_string_equal(tree->instance[1].name, "i-2");
+	    tree->instance[1].point[0].when, "2026.01.01.00.00.00");
+	assert_string_equal(tree->instance[1].point[2].when, TWO);
+	assert_string_equal(tree->instance[2].name, "i-2");
+	/* Links are not followed, but told. */
+	assert_int_equal(tree->nskipped, 2);
+	for (size_t i = 0; i < 2; i++) {
+		const struct nastree_skipped *s = &tree->skipped[i];
+
+		assert_true(strcmp(s->instance, "i-0") == 0 ||
+		    strcmp(s->when, "2025.01.01.00.00.00") == 0);
+		assert_non_null(strstr(s->why, "is a link"));
+	}
 }
 
 static void
