@@ -36,6 +36,7 @@ struct compacting {
 	uint64_t bytes; /* in the lot */
 	uint64_t tombs; /* bytes of tombstones that are still needed */
 	bool carry;     /* copy those */
+	bool lost;      /* one that may be needed cannot be read */
 	/* Where manifests lie, of whatever backup: see tombstone_needed. */
 	struct idmap manifests; /* uint32_t: a pack, or MANY */
 	bool listed;            /* those of all packs are in it */
@@ -144,6 +145,7 @@ copy(struct compacting *c, const struct record *r, const struct place *from)
 		    from->off);
 		if (r->kind == RECORD_CHUNK || r->kind == RECORD_NODE)
 			ledger_damaged(c->s->ledger, &r->id, from);
+		c->lost = c->lost || r->kind == RECORD_TOMBSTONE;
 		return 0;
 	}
 	if (rc != 0)
@@ -213,6 +215,23 @@ list_manifests(struct compacting *c)
 	return rc;
 }
 
+/* A tombstone's payload names a pack that is there, and is not going. */
+static bool
+names_a_pack(struct compacting *c)
+{
+	struct pack_info info;
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint32_t pack = get_le32(c->payload.data + 4 * i);
+
+		if (pack != 0 && pack != c->pack->number &&
+		    pack != c->pack->mirror &&
+		    packs_get(c->s->packs, pack, &info) == 0)
+			return true;
+	}
+	return false;
+}
+
 /*
  * A tombstone keeps a manifest away that some pack may still hold (rule 15).
  * Those that it names are a quick answer; but copies lie elsewhere too, if the
@@ -223,32 +242,29 @@ static int
 tombstone_needed(struct compacting *c, const struct record *r,
     const struct place *at, bool *needed)
 {
-	struct pack_info info;
 	const uint32_t *found;
+	bool readable;
 	int rc;
 
 	*needed = true;
 	rc = pack_read(c->s->packs, at, r->kind, &r->id, &c->payload);
-	if (rc != 0 || c->payload.len != RECORD_TOMBSTONE_LEN)
-		return rc == ERR_SYS ? rc : 0;
-	for (unsigned i = 0; i < 2; i++) {
-		uint32_t pack = get_le32(c->payload.data + 4 * i);
-
-		/* The pack that is going takes the manifest with it. */
-		if (pack != 0 && pack != c->pack->number &&
-		    pack != c->pack->mirror &&
-		    packs_get(c->s->packs, pack, &info) == 0)
-			return 0;
+	if (rc == ERR_SYS)
+		return rc;
+	readable = rc == 0 && c->payload.len == RECORD_TOMBSTONE_LEN;
+	if (readable && names_a_pack(c))
+		return 0;
+	rc = c->listed ? 0 : list_manifests(c);
+	if (rc == ERR_SYS)
+		return rc;
+	/* If not all could be listed, what cannot be read may hold it. */
+	if (rc == 0) {
+		found = c->manifests.n > 0 ? idmap_find(&c->manifests, &r->id)
+					   : NULL;
+		*needed = found != NULL && *found != c->pack->number &&
+		    *found != c->pack->mirror;
 	}
-	if (!c->listed) {
-		rc = list_manifests(c);
-		/* What cannot be read may hold it. */
-		if (rc != 0)
-			return rc == ERR_SYS ? rc : 0;
-	}
-	found = c->manifests.n > 0 ? idmap_find(&c->manifests, &r->id) : NULL;
-	*needed = found != NULL && *found != c->pack->number &&
-	    *found != c->pack->mirror;
+	if (*needed && !readable)
+		c->lost = true;
 	return 0;
 }
 
@@ -311,8 +327,35 @@ scan(struct compacting *c, const struct pack_info *pack)
 	return rc;
 }
 
-/* Of a dead meta pack the tombstones that are needed move on.  *gain: there is
- * anything else in it. */
+/* Of two twins the one that can be read; else some are lost. */
+static int
+scan_tombstones(struct compacting *c, const struct pack_info *pack)
+{
+	const uint32_t twin[2] = { pack->number, pack->mirror };
+	struct pack_scan out = { .gaps = 0 };
+	int rc = ERR_CORRUPT;
+
+	c->pack = pack;
+	for (unsigned i = 0; i < 2 && rc == ERR_CORRUPT; i++) {
+		if (twin[i] == 0)
+			continue;
+		c->tombs = 0;
+		rc = pack_scan(c->s->packs, twin[i], 0, 0, see_record, c, &out);
+		if (rc == ERR_NOENT || (rc == 0 && out.gaps > 0))
+			rc = ERR_CORRUPT;
+	}
+	if (rc == ERR_CORRUPT) {
+		c->lost = true;
+		rc = 0;
+	}
+	return rc;
+}
+
+/*
+ * Of a dead meta pack the tombstones that are needed move on.  *gain: it may go
+ * then, and is worth it.  One of which some cannot be read stays: an error may
+ * pass, and a deleted backup that came back would ask for chunks that are gone.
+ */
 static int
 carry_tombstones(struct compacting *c, const struct pack_info *pack, bool *gain)
 {
@@ -321,15 +364,23 @@ carry_tombstones(struct compacting *c, const struct pack_info *pack, bool *gain)
 	*gain = true;
 	if (pack->type != PACK_META)
 		return 0;
-	c->carry = false;
-	rc = scan(c, pack);
+	c->carry = c->lost = false;
+	rc = scan_tombstones(c, pack);
 	*gain = c->tombs * 2 < size_of(pack);
-	if (rc != 0 || c->tombs == 0 || !*gain)
-		return rc;
-	c->carry = true;
-	rc = scan(c, pack);
-	fault_pass(FAULT_TOMBSTONE_CARRY);
-	return rc != 0 ? rc : move_lot(c);
+	if (rc == 0 && !c->lost && c->tombs > 0 && *gain) {
+		c->carry = true;
+		rc = scan_tombstones(c, pack);
+		fault_pass(FAULT_TOMBSTONE_CARRY);
+		if (rc == 0)
+			rc = move_lot(c);
+	}
+	if (rc == 0 && c->lost) {
+		*gain = false;
+		log_error("pack %08x: what it says was deleted cannot be read: "
+			  "it stays until it can",
+		    pack->number);
+	}
+	return rc;
 }
 
 static int

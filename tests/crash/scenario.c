@@ -40,9 +40,12 @@ scenario_prepare(struct world *w, enum scenario_left left)
 	must(world_backup(w, "a", 0, 60, NULL, &a), "backup");
 	must(world_backup(w, "b", 30, 60, NULL, &b), "backup");
 	must(world_backup(w, "a", 40, 150, NULL, &c), "backup");
+	/* Or it may be done before it is known where it is to end. */
+	reclaimer_pause(w->reclaimer, true);
 	must(world_delete(w, &a), "delete");
 	if (left == LEFT_DEAD)
 		fault_arm("pack.forgotten=cut");
+	reclaimer_pause(w->reclaimer, false);
 	must(world_gc(w), "gc");
 	must(world_backup(w, "b", 70, 50, NULL, &a), "backup");
 	must(store_begin(w->store, 0, &x, &e), "begin");
@@ -52,8 +55,10 @@ scenario_prepare(struct world *w, enum scenario_left left)
 		fault_arm("pack.sync:2=eio,batch.published:2=cut");
 		(void)world_commit(w, x, "a", 500, 40, &b, NULL);
 		store_end(x);
-		(void)world_backup(w, "a", 520, 40, NULL, NULL);
-		(void)world_backup(w, "a", 540, 40, NULL, NULL);
+		/* One that begins while the others are ended ends, too. */
+		for (uint32_t i = 1; i < 10; i++)
+			(void)world_backup(
+			    w, "a", 500 + 20 * i, 40, NULL, NULL);
 	} else {
 		fault_arm(left == LEFT_UNSYNCED ? "batch.swapped=cut"
 						: "batch.write=cut");
