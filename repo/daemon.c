@@ -401,6 +401,8 @@ stop(struct daemon *d)
 	locks_close(d->srv.locks);
 	queue_close(d->srv.queue, "the daemon is stopping");
 	jobs_end_all(d->srv.jobs, "the daemon is stopping");
+	if (!jobs_settled_wait(d->srv.jobs, atomic_load(&d->srv.until_ms)))
+		log_info("some jobs are all but done, and do not end in time");
 	scheduler_stop(d->srv.scheduler);
 	if (listener_stop(d->listener, STOP_MS))
 		return;

@@ -177,6 +177,7 @@ note_end(
 	struct queue_end end = { .job = e->job,
 		.kind = e->kind,
 		.vm = e->vm,
+		.other = e->other,
 		.host = e->agent != NULL ? e->agent->name : e->named,
 		.since = e->since,
 		.state = state,

@@ -42,7 +42,8 @@ struct queue_end {
 	uint64_t job;
 	enum job_kind kind;
 	const char *vm;
-	const char *host; /* the agent that it was for; or "" */
+	const char *other; /* that a restore of another VM reads; or "" */
+	const char *host;  /* the agent that it was for; or "" */
 	uint64_t since;
 	enum job_state state; /* JOB_FAILED or JOB_CANCELLED */
 	const char *text;

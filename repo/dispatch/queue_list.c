@@ -27,12 +27,22 @@ to_json(struct queue *q, const struct entry *e)
 	json_set_u64(o, "job", e->job);
 	json_set_str(o, "kind", job_kind_name(e->kind));
 	json_set_str(o, "vm", e->vm);
+	if (e->other[0] != 0)
+		json_set_str(o, "other", e->other);
 	json_set_str(o, "host", host);
 	json_set_str(o, "since", time_print(e->since, since));
 	json_set_str(o, "state", job_state_name(JOB_QUEUED));
 	json_set_str(o, "why", e->why);
 	json_set_str(o, "text", text);
 	return o;
+}
+
+static bool
+is_seen(
+    const struct entry *e, bool (*sees)(void *arg, const char *vm), void *arg)
+{
+	return sees == NULL ||
+	    (sees(arg, e->vm) && (e->other[0] == 0 || sees(arg, e->other)));
 }
 
 unsigned
@@ -45,10 +55,10 @@ queue_to_json(struct queue *q, uint64_t job,
 	/* Handed over, but not begun; there are few. */
 	for (const struct entry *e = q->out; e != NULL; e = e->next)
 		if (e->state == ENTRY_GIVEN && (job == 0 || e->job == job) &&
-		    (sees == NULL || sees(arg, e->vm)))
+		    is_seen(e, sees, arg))
 			json_array_append_new(jobs, to_json(q, e));
 	for (const struct entry *e = q->waiting; e != NULL; e = e->next) {
-		if (sees != NULL && !sees(arg, e->vm))
+		if (!is_seen(e, sees, arg))
 			continue;
 		if ((job != 0 && e->job != job) || n == QUEUE_LISTED_MAX) {
 			more++;

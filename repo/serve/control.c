@@ -150,6 +150,15 @@ op_attach(struct session *s, const json_t *q, json_t *a, struct err *e)
 	return 0;
 }
 
+/* From here on the disks are the new ones, or files are what they are to be:
+ * what is left the host does without the daemon. */
+static bool
+settles(const struct job *j, const char *phase)
+{
+	return j->face.kind == JOB_RESTORE &&
+	    strcmp(phase, j->onto ? "swapping" : "syncing") == 0;
+}
+
 static int
 op_progress(struct session *s, const json_t *q, json_t *a, struct err *e)
 {
@@ -179,9 +188,7 @@ op_progress(struct session *s, const json_t *q, json_t *a, struct err *e)
 		rc = job_alive(s->job, e);
 	if (rc == 0 && phase != NULL)
 		rc = job_phase(s->job, phase, e);
-	/* From here on the disks are the new ones. */
-	if (rc == 0 && phase != NULL && strcmp(phase, "swapping") == 0 &&
-	    s->job->face.kind == JOB_RESTORE)
+	if (rc == 0 && phase != NULL && settles(s->job, phase))
 		rc = job_settle(s->job, e);
 	if (rc != 0)
 		return rc;

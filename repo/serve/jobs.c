@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "proto/base/cond.h"
 #include "proto/base/io.h"
 #include "proto/base/json.h"
 #include "proto/base/log.h"
@@ -22,6 +23,7 @@ jobs_new(void (*let_go)(void *arg, struct job *j), void *arg)
 	a->let_go = let_go;
 	a->arg = arg;
 	pthread_mutex_init(&a->mu, NULL);
+	cond_init(&a->gone);
 	return a;
 }
 
@@ -42,6 +44,7 @@ jobs_free(struct jobs *a)
 {
 	if (a == NULL)
 		return;
+	pthread_cond_destroy(&a->gone);
 	pthread_mutex_destroy(&a->mu);
 	free(a);
 }
@@ -322,6 +325,7 @@ end_locked(struct job *j, enum job_state state, int code, const char *text)
 	    job_kind_name(j->face.kind), j->face.vm, j->face.host,
 	    job_state_name(state), text);
 	tell(a, &j->face);
+	pthread_cond_broadcast(&a->gone);
 	return must_let_go(j);
 }
 
@@ -339,6 +343,35 @@ job_end(struct job *j, enum job_state state, int code, const char *text)
 		a->let_go(a->arg, j);
 }
 
+/* The registry is locked. */
+static bool
+lost_locked(struct job *j, int code, const char *text)
+{
+	char more[ERR_TEXT_MAX];
+
+	if (!j->settled || j->face.kind != JOB_RESTORE)
+		return end_locked(j, JOB_FAILED, code, text);
+	snprintf(more, sizeof(more),
+	    "all of it was sent, and its host was putting it in place, but "
+	    "did not say how that ended, look there: %.200s",
+	    text);
+	return end_locked(j, JOB_FAILED, code, more);
+}
+
+void
+job_lost(struct job *j, int code, const char *text)
+{
+	struct jobs *a = j->all;
+	bool mine = false;
+
+	pthread_mutex_lock(&a->mu);
+	if (j->face.state == JOB_RUNNING)
+		mine = lost_locked(j, code, text);
+	pthread_mutex_unlock(&a->mu);
+	if (mine)
+		a->let_go(a->arg, j);
+}
+
 int
 job_settle(struct job *j, struct err *e)
 {
@@ -350,6 +383,17 @@ job_settle(struct job *j, struct err *e)
 		j->settled = true;
 	pthread_mutex_unlock(&j->all->mu);
 	return rc;
+}
+
+bool
+job_settled(struct job *j)
+{
+	bool yes;
+
+	pthread_mutex_lock(&j->all->mu);
+	yes = j->settled && j->face.state == JOB_RUNNING;
+	pthread_mutex_unlock(&j->all->mu);
+	return yes;
 }
 
 int
@@ -403,6 +447,7 @@ jobs_note(struct jobs *a, const struct queue_end *end)
 		.state = end->state };
 
 	snprintf(f.vm, sizeof(f.vm), "%s", end->vm);
+	snprintf(f.other, sizeof(f.other), "%s", end->other);
 	snprintf(f.host, sizeof(f.host), "%s", end->host);
 	snprintf(f.text, sizeof(f.text), "%s", end->text);
 	pthread_mutex_lock(&a->mu);
@@ -439,15 +484,15 @@ end_silent(struct jobs *a, bool all, uint64_t before_ms, const char *text)
 
 		pthread_mutex_lock(&a->mu);
 		for (j = a->first; j != NULL; j = j->next)
-			if (all || (j->inside == 0 && j->heard_ms < before_ms))
+			if (all ? !j->settled
+				: j->inside == 0 && j->heard_ms < before_ms)
 				break;
 		if (j == NULL) {
 			pthread_mutex_unlock(&a->mu);
 			return;
 		}
 		j->refs++;
-		mine = end_locked(
-		    j, JOB_FAILED, all ? ERR_CLOSED : ERR_TIMEOUT, text);
+		mine = lost_locked(j, all ? ERR_CLOSED : ERR_TIMEOUT, text);
 		pthread_mutex_unlock(&a->mu);
 		if (mine)
 			a->let_go(a->arg, j);
@@ -476,4 +521,22 @@ void
 jobs_end_all(struct jobs *a, const char *text)
 {
 	end_silent(a, true, 0, text);
+}
+
+bool
+jobs_settled_wait(struct jobs *a, uint64_t until_ms)
+{
+	const struct job *j;
+	bool late = false;
+
+	pthread_mutex_lock(&a->mu);
+	for (;;) {
+		for (j = a->first; j != NULL && !j->settled; j = j->next)
+			;
+		if (j == NULL || late)
+			break;
+		late = !cond_wait_until(&a->gone, &a->mu, until_ms);
+	}
+	pthread_mutex_unlock(&a->mu);
+	return j == NULL;
 }

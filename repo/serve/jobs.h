@@ -53,6 +53,7 @@ struct job_face {
 	uint64_t id;
 	enum job_kind kind;
 	char vm[VM_NAME_MAX + 1];
+	char other[VM_NAME_MAX + 1];  /* of a restore from one to another; "" */
 	char host[NAME_PART_MAX + 1]; /* name of the key */
 	uint64_t since;               /* seconds since 1970 */
 	enum job_state state;         /* guarded by the registry's mutex, */
@@ -83,7 +84,8 @@ struct job {
 	struct store_session *session;
 	struct lock *lock[2];
 	struct usage *usage;
-	uint64_t audit;          /* number of its line in the audit log, or 0 */
+	uint64_t audit; /* number of its line in the audit log, or 0 */
+	bool onto; /* a restore that is told of before disks become others */
 	struct plans *plans;     /* of a restore's lanes; freed with the job */
 	struct traffic traffic;  /* of its lanes */
 	struct pace_lanes *pace; /* likewise; freed with the job */
@@ -162,9 +164,16 @@ int job_phase(struct job *j, const char *phase, struct err *e);
  * ${text}: the name of the backup, or why it failed. */
 void job_end(struct job *j, enum job_state state, int code, const char *text);
 
-/** job_settle(j, e): what it is for is done now, and it cannot be cancelled any
- * more: ERR_CLOSED if it has ended before. */
+/** job_lost(j, code, text): job_end as a failure, of one whose lanes went or
+ * went silent.  Of a settled restore nobody here knows how it ended then, and
+ * its text says so. */
+void job_lost(struct job *j, int code, const char *text);
+
+/** job_settle(j, e): what it is for is done now, and neither a cancel nor a
+ * stop of the daemon ends it any more: ERR_CLOSED if it has ended before.
+ * job_settled(j): that was said, and it has not ended. */
 int job_settle(struct job *j, struct err *e);
+bool job_settled(struct job *j);
 
 /** jobs_cancel(a, id, who, e): end one that runs.  ERR_NOENT; ERR_BUSY: it is
  * settled; ERR_CLOSED: it has ended already. */
@@ -178,9 +187,12 @@ void jobs_note(struct jobs *a, const struct queue_end *end);
 uint64_t jobs_busy(struct jobs *a, const char *vm);
 
 /** jobs_expire(a, silence_ms): end those that were silent for longer.
- * jobs_end_all(a, text): all of them. */
+ * jobs_end_all(a, text): all of them, but those that are settled, which are
+ * about to end as what they are.  jobs_settled_wait(a, until_ms): until then,
+ * or until these have ended: whether they have. */
 void jobs_expire(struct jobs *a, uint64_t silence_ms);
 void jobs_end_all(struct jobs *a, const char *text);
+bool jobs_settled_wait(struct jobs *a, uint64_t until_ms);
 
 /** jobs_running(a): how many.  jobs_to_json(a): an array as PROTOCOL.md 6 has
  * it: running ones first, then the last that ended, newest first. */

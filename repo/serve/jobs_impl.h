@@ -14,6 +14,7 @@ struct jobs {
 	struct pace *pace;       /* likewise; or NULL */
 	struct numbers *numbers; /* likewise */
 	pthread_mutex_t mu;
+	pthread_cond_t gone;                    /* with mu: a job has ended */
 	struct job *first;                      /* guarded by mu, */
 	uint64_t last_id;                       /* with all below */
 	struct job_face ended[JOBS_ENDED_KEPT]; /* a ring */

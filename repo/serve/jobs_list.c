@@ -56,6 +56,8 @@ job_face_to_json(const struct job_face *f)
 	json_set_u64(o, "job", f->id);
 	json_set_str(o, "kind", job_kind_name(f->kind));
 	json_set_str(o, "vm", f->vm);
+	if (f->other[0] != 0)
+		json_set_str(o, "other", f->other);
 	json_set_str(o, "host", f->host);
 	json_set_str(o, "since", time_print(f->since, since));
 	json_set_str(o, "state", job_state_name(f->state));

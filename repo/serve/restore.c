@@ -125,6 +125,9 @@ restore_begin(struct session *s, const json_t *q, json_t *a, struct err *e)
 	j->manifest = m;
 	j->lanes_max = s->key->lanes;
 	j->plans = plans_new();
+	j->onto = onto != NULL;
+	if (onto != NULL && strcmp(onto, m.vm) != 0)
+		memcpy(j->face.other, onto, strlen(onto) + 1);
 	rc = equip(s, j, onto, wait_ms, e);
 	if (rc != 0) {
 		job_drop(j);

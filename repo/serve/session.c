@@ -226,8 +226,12 @@ look_around(struct session *s, uint64_t heard_ms, struct err *e)
 {
 	uint64_t idle = now_ms() - heard_ms, ended;
 
+	/* But for the last word of one that is about to say it; then it is cut.
+	 */
 	if (atomic_load(&s->srv->stopping))
-		return err_set(e, ERR_CLOSED, "the daemon is stopping");
+		return s->control && s->job != NULL && job_settled(s->job)
+		    ? 0
+		    : err_set(e, ERR_CLOSED, "the daemon is stopping");
 	if (s->use == LANE_FRESH)
 		return idle < SERVE_HELLO_MS
 		    ? 0
@@ -324,7 +328,7 @@ session_run(struct session *s, const struct err *refused)
 	atomic_fetch_sub(&s->srv->nlanes, 1);
 	lane_flush(s->lane, NULL);
 	if (s->job != NULL && s->control)
-		job_end(s->job, JOB_FAILED, ERR_CLOSED, reason(s, &e));
+		job_lost(s->job, ERR_CLOSED, reason(s, &e));
 	session_no_job(s);
 	if (s->prepared != NULL)
 		job_drop(s->prepared);

@@ -34,8 +34,9 @@ static bool
 sees(struct session *s, const json_t *job)
 {
 	const char *vm = json_string_value(json_object_get(job, "vm"));
+	const char *other = json_string_value(json_object_get(job, "other"));
 
-	if (vm == NULL)
+	if (vm == NULL || (other != NULL && !auth_sees(s->key, other)))
 		return false;
 	if (vm_name_ok(vm))
 		return auth_sees(s->key, vm);

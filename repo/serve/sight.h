@@ -21,7 +21,8 @@ bool sight_all(const struct auth_key *key);
 int sight_need_all(const struct session *s, const char *what, struct err *e);
 
 /** sight_job(s, id): there is a job of that number, and the key sees its VM:
- * of a verify of several backups, all of their VMs.  True for a key without
+ * of a verify of several backups, all of their VMs; of a restore from one VM to
+ * another, both.  True for a key without
  * patterns, also where there is no such job. */
 bool sight_job(struct session *s, uint64_t id);
 

@@ -178,6 +178,17 @@ for op in damage status scrub; do
 done
 ok "verify reads what the key sees, and damage names nothing else"
 
+# One that reads what the key sees, and writes what it does not.
+gets kvm01 '{"op":"restore","backup":"web1@latest","onto":"db1"}' "'job' in j"
+across=$(json "$dir/answer.json" "j['job']")
+gets all "{\"op\":\"jobs\",\"job\":$across}" \
+	"(j['jobs'][0]['vm'], j['jobs'][0]['other']) == ('web1', 'db1')"
+gets web "{\"op\":\"jobs\",\"job\":$across}" "j['error'] == $noent"
+gets kvm01 '{"op":"restore","backup":"web1@latest","onto":"web2"}' "'job' in j"
+across=$(json "$dir/answer.json" "j['job']")
+gets web "{\"op\":\"jobs\",\"job\":$across}" "j['jobs'][0]['vm'] == 'web1'"
+ok "a restore from one VM to another is seen by who sees both"
+
 # --- what is the whole daemon's
 
 gets web '{"op":"protect","mend":true}' "j['error'] == $denied"

@@ -78,6 +78,85 @@ ok "SIGTERM in the middle of backups and a restore"
 while_busy 2 INT
 ok "SIGINT likewise"
 
+# --- a restore whose host has all of it, and only has to say so
+
+speakers=0
+# settled PHASE MEMBERS: one, as far as that phase, on a lane of kvm01.
+settled() {
+	local pipe=$dir/speaker.$((++speakers))
+
+	mkfifo "$pipe.in" "$pipe.out"
+	"$PYTHON" "$top/tests/e2e/speaker.py" ssh "${url##*:}" \
+		"$dir/agent-kvm01/id_ed25519" <"$pipe.in" >"$pipe.out" &
+	speaker=$!
+	pids+=("$speaker")
+	exec {to}>"$pipe.in" {from}<"$pipe.out"
+	read -r -t 30 answer <&"$from" || fail "no hello"
+	say "{\"op\":\"restore\",\"backup\":\"quiet@latest\"$2}"
+	job=$(json <(echo "$answer") "j['job']")
+	say "{\"op\":\"progress\",\"phase\":\"$1\"}"
+	[ "$answer" = "{}" ] || fail "progress: $answer"
+}
+say() {
+	echo "$1" >&"$to"
+	read -r -t 30 answer <&"$from" || fail "no answer to $1"
+}
+stopping() { grep -q 'SIGTERM: stopping' "$daemon_log"; }
+# ended: the daemon, in time and in peace.
+ended() {
+	wait_for 10 gone "$daemon_pid" || fail "not gone within 10 s"
+	wait "$daemon_pid" || fail "the daemon ended with $?"
+	forget "$daemon_pid"
+	check_log
+	exec {to}>&- {from}<&-
+	kill "$speaker" 2>/dev/null
+	wait "$speaker" 2>/dev/null
+	forget "$speaker"
+}
+outcome() { # PATTERN: of the job, in the log and in the audit log
+	grep -q -E "job $job: restore of quiet \(kvm01\) $1" "$daemon_log" ||
+		fail "job $job: $(grep "job $job:" "$daemon_log")"
+	console audit --json >"$dir/audit.json" || fail "audit"
+	json "$dir/audit.json" "[x['outcome'] for x in j \
+		if x['op'] == 'restore'][-1]" | grep -q -E "^$1" ||
+		fail "audit: $(tail -n 3 "$repo/audit.log")"
+}
+for how in 'swapping ,"onto":"quiet"' 'syncing '; do
+	settled "${how%% *}" "${how#* }"
+	expect_fail 1 "cannot be cancelled" console cancel "$job"
+	kill -TERM "$daemon_pid"
+	wait_for 10 stopping || fail "it does not stop"
+	# Longer than a lane takes to look around.
+	pause 1
+	alive "$daemon_pid" || fail "it has not waited"
+	say '{"op":"finish","ok":true,"text":"vda replaced"}'
+	[ "$answer" = "{}" ] || fail "finish: $answer"
+	ended
+	outcome "done"
+	start_daemon
+done
+ok "a restore that is in place is done, though the daemon stops just then"
+
+settled swapping ',"onto":"quiet"'
+kill -TERM "$daemon_pid"
+ended
+outcome "failed: .*did not say how that ended"
+start_daemon
+settled swapping ',"onto":"quiet"'
+exec {to}>&-
+lost() { grep -q "job $job: .*did not say how that ended" "$daemon_log"; }
+wait_for 20 lost || fail "$(grep "job $job" "$daemon_log")"
+kill -TERM "$daemon_pid"
+ended
+outcome "failed: .*did not say how that ended"
+start_daemon
+settled writing ',"onto":"quiet"'
+kill -TERM "$daemon_pid"
+ended
+outcome "failed: the daemon is stopping"
+start_daemon
+ok "where its host does not say how it ended, the job says just that"
+
 # While nothing runs it is at once, also with idle lanes.
 stop_daemon
 check_store

@@ -266,6 +266,7 @@ queued_ones_stand_between_running_and_ended_ones_and_never_twice(void **state)
 	struct queue_end end = { .job = third,
 		.kind = JOB_BACKUP,
 		.vm = "web1",
+		.other = "",
 		.host = "",
 		.state = JOB_CANCELLED,
 		.text = "cancelled by uid 0" };
@@ -366,6 +367,89 @@ lanes_let_go_once_however_the_end_comes(void **state)
 	}
 }
 
+static void
+must_be(struct jobs *a, uint64_t id, const char *state, const char *text)
+{
+	json_t *o = jobs_one_to_json(a, id);
+
+	assert_string_equal(
+	    json_string_value(json_object_get(o, "state")), state);
+	assert_non_null(
+	    strstr(json_string_value(json_object_get(o, "text")), text));
+	json_decref(o);
+}
+
+static void *
+end_late(void *arg)
+{
+	struct job *j = arg;
+
+	job_end(j, JOB_DONE, 0, "vda replaced");
+	return NULL;
+}
+
+static void
+a_stop_leaves_what_is_settled_to_end_as_what_it_is(void **state)
+{
+	struct jobs *a = *state;
+	struct job *r = job_new(a, JOB_RESTORE, "web1", "kvm01");
+	struct job *c = started(a, "web2"), *other = started(a, "web3");
+	uint64_t id[3] = { r->face.id, c->face.id, other->face.id };
+	pthread_t t;
+
+	job_start(r);
+	assert_false(job_settled(r));
+	assert_int_equal(job_settle(r, &e), 0);
+	assert_true(job_settled(r));
+	/* A commit is under way. */
+	assert_int_equal(job_enter(c, &e), 0);
+	assert_int_equal(job_settle(c, &e), 0);
+	jobs_end_all(a, "the daemon is stopping");
+	must_be(a, id[2], "failed", "the daemon is stopping");
+	must_be(a, id[0], "running", "");
+	must_be(a, id[1], "running", "");
+	assert_false(jobs_settled_wait(a, now_ms() + 20));
+	job_end(c, JOB_DONE, 0, "web2@T");
+	job_leave(c);
+	assert_int_equal(pthread_create(&t, NULL, end_late, r), 0);
+	assert_true(jobs_settled_wait(a, now_ms() + 60000));
+	pthread_join(t, NULL);
+	must_be(a, id[0], "done", "vda replaced");
+	must_be(a, id[1], "done", "web2@T");
+	assert_false(job_settled(r));
+	assert_int_equal(atomic_load(&nlet_go), 3);
+	job_detach(r);
+	job_detach(c);
+	job_detach(other);
+}
+
+static void
+nobody_says_how_a_settled_restore_ended_whose_host_is_lost(void **state)
+{
+	struct jobs *a = *state;
+	struct job *r = job_new(a, JOB_RESTORE, "web1", "kvm01");
+	struct job *plain = job_new(a, JOB_RESTORE, "web2", "kvm01");
+	struct job *told = job_new(a, JOB_RESTORE, "web3", "kvm01");
+
+	job_start(r);
+	job_start(plain);
+	job_start(told);
+	assert_int_equal(job_settle(r, &e), 0);
+	assert_int_equal(job_settle(told, &e), 0);
+	job_lost(r, ERR_CLOSED, "kvm01 hung up");
+	must_be(a, r->face.id, "failed", "did not say how that ended");
+	must_be(a, r->face.id, "failed", "kvm01 hung up");
+	job_lost(plain, ERR_CLOSED, "kvm01 hung up");
+	must_be(a, plain->face.id, "failed", "kvm01 hung up");
+	/* Its host has said. */
+	job_end(told, JOB_FAILED, ERR_CLOSED, "no space");
+	job_lost(told, ERR_CLOSED, "kvm01 hung up");
+	must_be(a, told->face.id, "failed", "no space");
+	job_detach(r);
+	job_detach(plain);
+	job_detach(told);
+}
+
 int
 main(void)
 {
@@ -381,6 +465,8 @@ main(void)
 		T(queued_ones_stand_between_running_and_ended_ones_and_never_twice),
 		T(silence_ends_a_job_but_not_one_that_works),
 		T(lanes_let_go_once_however_the_end_comes),
+		T(a_stop_leaves_what_is_settled_to_end_as_what_it_is),
+		T(nobody_says_how_a_settled_restore_ended_whose_host_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
