@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -99,11 +100,37 @@ out:
 	return rc;
 }
 
-int
-import_run(
-    const struct import_options *o, struct backup_result *out, struct err *e)
+/* What a person named, as far as there is room. */
+static void
+name_source(const struct import_options *o, char out[BACKUP_IMPORT_MAX + 1])
 {
-	memset(out, 0, sizeof(*out));
+	size_t at = 0;
+
+	if (o->from != NULL) {
+		snprintf(out, BACKUP_IMPORT_MAX + 1, "%s",
+		    strcmp(o->from, "-") == 0 ? "the standard input" : o->from);
+		return;
+	}
+	out[0] = 0;
+	for (unsigned i = 0; i < o->ndisks; i++) {
+		const char *spec = o->disk[i].spec;
+		size_t room = BACKUP_IMPORT_MAX + 1 - at;
+
+		if (strlen(spec) + sizeof(", ...") > room) {
+			snprintf(out + at, room, ", ...");
+			break;
+		}
+		at += (size_t)snprintf(
+		    out + at, room, "%s%s", i > 0 ? ", " : "", spec);
+		/* Of the next one's rest there must be room. */
+		if (BACKUP_IMPORT_MAX - at < sizeof(", ..."))
+			break;
+	}
+}
+
+static int
+run(const struct import_options *o, struct backup_result *out, struct err *e)
+{
 	if (o->from == NULL)
 		return import_foreign(o, NULL, out, e);
 	if (strcmp(o->from, "-") == 0 && isatty(STDIN_FILENO))
@@ -116,4 +143,17 @@ import_run(
 	if (source_path(o->from) != o->from)
 		return import_foreign(o, NULL, out, e);
 	return run_path(o, out, e);
+}
+
+int
+import_run(
+    const struct import_options *o, struct backup_result *out, struct err *e)
+{
+	char source[BACKUP_IMPORT_MAX + 1];
+	struct import_options named = *o;
+
+	memset(out, 0, sizeof(*out));
+	name_source(o, source);
+	named.backup.import = source;
+	return run(&named, out, e);
 }

@@ -146,15 +146,20 @@ is_final(int rc)
 }
 
 static int
-send_all(const struct run *r, uint64_t time, const struct backup_input *in,
-    unsigned n, bool ran, struct backup_result *out, struct err *e)
+send_all(const struct run *r, const char *instance,
+    const struct nastree_point *p, const struct backup_input *in, unsigned n,
+    bool ran, struct backup_result *out, struct err *e)
 {
 	struct backup_options o = r->o->backup;
+	char source[BACKUP_IMPORT_MAX + 1];
 	struct backup *b;
 	int rc;
 
+	snprintf(
+	    source, sizeof(source), "%s/%s/%s", r->o->root, instance, p->when);
 	o.vm = r->vm;
-	o.time = time;
+	o.time = p->time;
+	o.import = source;
 	rc = backup_open(&o, &b, e);
 	if (rc != 0) {
 		for (unsigned k = 0; k < n; k++)
@@ -197,7 +202,7 @@ take(struct run *r, const struct nastree_instance *i,
 		return e->code;
 	}
 	out->ndisks = f.ndisks;
-	rc = send_all(r, p->time, in, n, f.definition, result, e);
+	rc = send_all(r, i->name, p, in, n, f.definition, result, e);
 	if (rc == 0) {
 		out->what = NASIMPORT_IN;
 		out->in = result;

@@ -17,6 +17,8 @@ struct backup;
 /* Per cent; of what is unread because it is known to be clean. */
 #define BACKUP_VERIFY_CLEAN 0.5
 
+enum { BACKUP_IMPORT_MAX = 4096 };
+
 struct backup_options {
 	struct job_options job;
 	const char *vm;
@@ -28,6 +30,9 @@ struct backup_options {
 				imported; 0: that of the commit */
 	/* Of what is imported, too: */
 	uint64_t agent_time; /* a note; 0: now */
+	/* It is an import: where it comes from, for the audit log, at most
+	 * BACKUP_IMPORT_MAX bytes; or NULL. */
+	const char *import;
 	/* It builds on the VM's backup of that time, whose roots the inputs
 	 * name, and what sources know to be clean is as there; 0: on the
 	 * newest, as usual. */

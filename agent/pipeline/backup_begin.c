@@ -31,6 +31,13 @@ ask_base(json_t *ask, const struct backup_options *o)
 		json_set_str(ask, "base", time_print(o->base, text));
 }
 
+static void
+ask_import(json_t *ask, const struct backup_options *o)
+{
+	if (o->import != NULL)
+		json_set_str(ask, "import", o->import);
+}
+
 int
 backup_prepare(struct backup *b, struct err *e)
 {
@@ -41,6 +48,7 @@ backup_prepare(struct backup *b, struct err *e)
 	json_set_str(ask, "vm", o->vm);
 	json_set_bool(ask, "full", o->full);
 	ask_base(ask, o);
+	ask_import(ask, o);
 	remote_ask_task(ask);
 	remote_ask_wait(ask, o->job.wait_ms);
 	rc = remote_call(&b->job.control, ask,
@@ -113,6 +121,7 @@ begin_ask(
 		o->agent_time != 0 ? o->agent_time : (uint64_t)time(NULL),
 		text));
 	ask_base(ask, o);
+	ask_import(ask, o);
 	json_set_str(ask, "consistency", consistency);
 	if (o->time != 0)
 		json_set_str(ask, "time", time_print(o->time, text));

@@ -11,7 +11,9 @@
 #include "proto/base/log.h"
 #include "proto/chunk.h"
 
-enum { MINUTE_MS = 60000, FAULTS_SHOWN = 5 };
+#define IMPORT "import"
+
+enum { MINUTE_MS = 60000, FAULTS_SHOWN = 5, WORD_MAX = 4096 };
 
 int
 audited_note(struct serve *srv, const struct audit_entry *a, uint64_t *number,
@@ -62,23 +64,41 @@ has_value(const json_t *q)
 	return json_object_get(q, "value") != NULL;
 }
 
+/* What a host backs up by itself is in the list of backups, and not noted. */
+static bool
+is_import(const json_t *q)
+{
+	return json_object_get(q, "import") != NULL ||
+	    json_object_get(q, "time") != NULL;
+}
+
+enum noted {
+	NOTED_BEHIND, /* when it is done */
+	NOTED_AHEAD,  /* and before */
+	NOTED_JOB,    /* when it has begun a job, which notes its end */
+	NOTED_FAILED  /* only if it fails: another call goes on with it */
+};
+
 static const struct audited {
 	const char *op;
-	bool ahead;                      /* noted before it is done */
+	enum noted how;
 	bool (*counts)(const json_t *q); /* NULL: always */
+	const char *as;                  /* what it is called; NULL: op */
 } table[] = {
-	{ "delete", true, is_no_dry_run },
-	{ "prune", true, is_no_dry_run },
-	{ "protect", true, NULL },
-	{ "lock", true, NULL },
-	{ "restore", false, NULL },
-	{ "gc", false, changes_state },
-	{ "scrub", false, changes_state },
-	{ "hold", false, NULL },
-	{ "backup", false, NULL },
-	{ "restore_on", false, NULL },
-	{ "cancel", false, NULL },
-	{ "set", false, has_value },
+	{ "delete", NOTED_AHEAD, is_no_dry_run, NULL },
+	{ "prune", NOTED_AHEAD, is_no_dry_run, NULL },
+	{ "protect", NOTED_AHEAD, NULL, NULL },
+	{ "lock", NOTED_AHEAD, NULL, NULL },
+	{ "restore", NOTED_JOB, NULL, NULL },
+	{ "prepare", NOTED_FAILED, is_import, IMPORT },
+	{ "begin", NOTED_JOB, is_import, IMPORT },
+	{ "gc", NOTED_BEHIND, changes_state, NULL },
+	{ "scrub", NOTED_BEHIND, changes_state, NULL },
+	{ "hold", NOTED_BEHIND, NULL, NULL },
+	{ "backup", NOTED_BEHIND, NULL, NULL },
+	{ "restore_on", NOTED_BEHIND, NULL, NULL },
+	{ "cancel", NOTED_BEHIND, NULL, NULL },
+	{ "set", NOTED_BEHIND, has_value, NULL },
 };
 
 static const struct audited *
@@ -100,12 +120,37 @@ audited_who(const struct session *s)
 	return xstrdup(s->key->name);
 }
 
+static const char *
+name_of(const struct audited *t)
+{
+	return t->as != NULL ? t->as : t->op;
+}
+
+/* Of what an import says that which tells it from others: not its volumes. */
+static json_t *
+asked_import(const json_t *q)
+{
+	static const char *const names[] = { "vm", "import", "time", "base" };
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		json_t *v = json_object_get(q, names[i]);
+
+		if (json_is_string(v) && json_string_length(v) <= WORD_MAX)
+			json_object_set(o, names[i], v);
+	}
+	return o;
+}
+
 /* What was asked for, without what is no part of it. */
 static json_t *
-asked(const json_t *q)
+asked(const struct audited *t, const json_t *q)
 {
-	json_t *o = json_copy((json_t *)(uintptr_t)q);
+	json_t *o;
 
+	if (t->as != NULL)
+		return asked_import(q);
+	o = json_copy((json_t *)(uintptr_t)q);
 	json_object_del(o, "op");
 	json_object_del(o, "wait");
 	json_object_del(o, "dry_run"); /* which is not noted at all */
@@ -158,23 +203,27 @@ void
 audited_refused(
     struct session *s, const char *op, const json_t *q, const struct err *e)
 {
-	if (find(op, q) != NULL)
-		note_failed(s, op, asked(q), "refused", 0, e);
+	const struct audited *t = find(op, q);
+
+	if (t != NULL)
+		note_failed(s, name_of(t), asked(t, q), "refused", 0, e);
 }
 
-/* A restore has only begun; its job notes the end. */
+/* It has only begun; its job notes the end. */
 static void
-note_job(struct session *s, const char *op, const json_t *q, json_t *a)
+note_job(struct session *s, const struct audited *t, const json_t *q, json_t *a)
 {
 	char name[VM_NAME_MAX + TIME_TEXT_LEN + 2];
-	json_t *what = asked(q);
+	json_t *what = asked(t, q);
 	uint64_t n = 0;
 
-	if (s->job != NULL)
+	/* That of a backup has no name before it is done. */
+	if (s->job != NULL && s->job->face.kind == JOB_RESTORE)
 		json_set_str(
 		    what, "backup", manifest_name(&s->job->manifest, name));
 	json_object_set(what, "job", json_object_get(a, "job"));
-	if (note(s, op, what, "begun", 0, &n, NULL) == 0 && s->job != NULL)
+	if (note(s, name_of(t), what, "begun", 0, &n, NULL) == 0 &&
+	    s->job != NULL)
 		s->job->audit = n;
 }
 
@@ -231,20 +280,22 @@ audited_run(struct session *s, const char *op, audited_op *run, const json_t *q,
 
 	if (t == NULL)
 		return run(s, q, a, e);
-	if (t->ahead && note(s, op, asked(q), "begun", 0, &of, e) != 0) {
+	if (t->how == NOTED_AHEAD &&
+	    note(s, op, asked(t, q), "begun", 0, &of, e) != 0) {
 		err_prefix(e, "nothing was done, since it cannot be noted");
 		return e->code;
 	}
 	rc = run(s, q, a, e);
 	if (rc != 0) {
 		session_explain(e, rc, op);
-		note_failed(s, op, of == 0 ? asked(q) : NULL, "failed", of, e);
-	} else if (t->ahead) {
+		note_failed(s, name_of(t), of == 0 ? asked(t, q) : NULL,
+		    "failed", of, e);
+	} else if (t->how == NOTED_AHEAD) {
 		note(s, op, done(op, a), "done", of, NULL, NULL);
-	} else if (strcmp(op, "restore") == 0) {
-		note_job(s, op, q, a);
-	} else {
-		json_t *what = asked(q);
+	} else if (t->how == NOTED_JOB) {
+		note_job(s, t, q, a);
+	} else if (t->how == NOTED_BEHIND) {
+		json_t *what = asked(t, q);
 
 		if (json_object_get(what, "job") == NULL)
 			json_object_set(what, "job", json_object_get(a, "job"));
@@ -257,17 +308,23 @@ void
 audited_job_end(struct serve *srv, struct job *j)
 {
 	struct audit_entry a = { .who = j->face.host,
-		.op = job_kind_name(j->face.kind),
+		.op = j->face.kind == JOB_BACKUP ? IMPORT
+						 : job_kind_name(j->face.kind),
 		.of = j->audit };
 	char *text = NULL;
 
 	if (j->audit == 0)
 		return;
-	if (j->face.state != JOB_DONE)
+	if (j->face.state != JOB_DONE) {
 		text = xasprintf(
 		    "%s: %s", job_state_name(j->face.state), j->face.text);
+	} else if (j->face.kind == JOB_BACKUP) {
+		a.what = json_object();
+		json_set_str(a.what, "backup", j->face.text);
+	}
 	a.outcome = text != NULL ? text : "done";
 	audited_note(srv, &a, NULL, NULL);
+	json_decref(a.what);
 	free(text);
 }
 

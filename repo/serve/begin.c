@@ -12,7 +12,7 @@
 #include "repo/serve/damage.h"
 #include "repo/serve/leaving.h"
 
-enum { PARENT_DAMAGE_MS = 30000, TIME_AHEAD_S = 60 };
+enum { PARENT_DAMAGE_MS = 30000, TIME_AHEAD_S = 60, IMPORT_TEXT_MAX = 4096 };
 
 /* So that sums of sizes stay whole numbers in JSON and in 64 bits. */
 #define TOTAL_SIZE_MAX ((uint64_t)1 << 62)
@@ -190,6 +190,18 @@ take_manifest(const json_t *q, struct manifest *m, struct err *e)
 	if (rc == 0)
 		rc = take_volumes(q, m, e);
 	return rc != 0 ? rc : check_manifest(m, e);
+}
+
+/* Only the audit log has it. */
+static int
+check_import(const json_t *q, struct err *e)
+{
+	const char *text = "";
+	int rc = json_opt_str(q, "import", &text, e);
+
+	if (rc == 0 && strlen(text) > IMPORT_TEXT_MAX)
+		rc = err_set(e, ERR_LIMIT, "\"import\" is too long");
+	return rc;
 }
 
 static int
@@ -374,6 +386,8 @@ prepare(struct session *s, const json_t *q, struct job **out, struct err *e)
 
 	rc = take_vm(q, &vm, e);
 	if (rc == 0)
+		rc = check_import(q, e);
+	if (rc == 0)
 		rc = session_wait_ms(q, &wait_ms, e);
 	if (rc == 0)
 		rc = json_opt_bool(q, "full", &full, e);
@@ -432,6 +446,8 @@ begin_job(struct session *s, const json_t *q, struct job **out, struct err *e)
 	if (s->prepared == NULL)
 		return prepare(s, q, out, e);
 	rc = take_vm(q, &vm, e);
+	if (rc == 0)
+		rc = check_import(q, e);
 	if (rc == 0 && strcmp(vm, s->prepared->face.vm) != 0)
 		rc = err_set(e, ERR_INVAL,
 		    "this lane has prepared a backup of %s, not of %s",

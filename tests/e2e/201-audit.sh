@@ -116,6 +116,33 @@ expect 2 "x['op'] == 'hold'"
 sound
 ok "who deletes, restores, pauses, changes keys and settings is noted"
 
+# --- imports, which become backups like others
+
+start_daemon
+enroll_agent taker --role admin
+enroll_agent reader --role restore
+mkdisk "$dir/d1" 8 d1
+console import -q imp1 "$dir/d1" --time 2024-05-06T07:08:09Z \
+	>"$dir/out" 2>&1 || fail "import: $(cat "$dir/out")"
+expect_fail 1 "is there already" "$BIN/backstay" -r "$repo" import -q imp1 \
+	"$dir/d1" --time 2024-05-06T07:08:09Z
+agent taker import -q imp2 --disk "vda=$dir/d0" --disk "vdb=$dir/d1" \
+	>"$dir/out" 2>&1 || fail "import: $(cat "$dir/out")"
+expect_fail 1 "admin" agent kvm01 import -q imp3 "$dir/d1"
+expect_fail 1 "may not" agent reader import -q imp3 "$dir/d1"
+backup kvm01 plain --disk "vda=$dir/d0"
+stop_daemon
+expect 1 "x['op'] == 'import' and x['outcome'] == 'begun' and x['who'] == '$me' and 'local' in x['from'] and x['what']['vm'] == 'imp1' and x['what']['import'] == '$dir/d1' and x['what']['time'] == '2024-05-06T07:08:09Z' and x['what']['job'] > 0"
+expect 1 "x['op'] == 'import' and x['outcome'] == 'done' and x['of'] > 0 and x['what']['backup'] == 'imp1@2024-05-06T07:08:09Z'"
+expect 1 "x['op'] == 'import' and x['outcome'].startswith('failed: ') and 'already' in x['outcome'] and x['who'] == '$me'"
+expect 1 "x['op'] == 'import' and x['outcome'] == 'begun' and x['who'] == 'taker' and '127.0.0.1' in x['from'] and x['what']['vm'] == 'imp2' and x['what']['import'] == '$dir/d0, $dir/d1'"
+expect 1 "x['op'] == 'import' and x['outcome'] == 'done' and x['what']['backup'].startswith('imp2@2')"
+expect 1 "x['op'] == 'import' and x['outcome'].startswith('failed: ') and x['who'] == 'kvm01' and x['what']['vm'] == 'imp3'"
+expect 1 "x['op'] == 'import' and x['outcome'].startswith('refused: ') and x['who'] == 'reader'"
+expect 0 "'plain' in str(x) or x['op'] in ('begin', 'prepare')"
+sound
+ok "who imports is noted, what, from where and how it ended; a host's backup is not"
+
 console audit >"$dir/out" 2>&1 || fail "audit"
 grep -q "kvm01 .*delete .*done .*127.0.0.1.*web1@" "$dir/out" ||
 	fail "audit: $(cat "$dir/out")"
