@@ -490,6 +490,56 @@ def bad_frames(path):
         lane.close()
 
 
+def last_word(lane, code, request):
+    """An ERROR of that code and request is the last that comes."""
+    try:
+        lane.recv(request)
+        check(False, 'it was answered as if it were right')
+    except Refused as e:
+        check(e.code == code, 'the last word: %s' % e)
+    lane.sock.shutdown(socket.SHUT_WR)
+    try:
+        lane.exactly(1)
+        check(False, 'there is more behind the last word')
+    except Closed:
+        pass
+
+
+def ends(path):
+    """PROTOCOL.md 1.3 and 1.4."""
+    hello = b'{"op":"hello","version":1,"features":["dance"],"program":"x"}'
+    for data, code, request in (
+            (frame(CALL, hello.replace(b'1', b'2')), UNSUP, 99),
+            (frame(CALL, b'{"op":"list"}'), PROTO, 99),
+            # Before it is known what the lane is for, and after.
+            (frame(CALL, b'', length=(1 << 20) + 1), LIMIT, 0),
+            (frame(CALL, hello, zero=7), PROTO, 0)):
+        lane = Lane(path, hello=False)
+        lane.raw(data)
+        last_word(lane, code, request)
+        lane.close()
+    lane = Lane(path)
+    lane.raw(frame(CALL, b'', length=PAYLOAD_MAX + 1))
+    last_word(lane, LIMIT, 0)
+    lane.close()
+    # Whoever has said all reads all answers, and no more.
+    lane = Lane(path, hello=False)
+    lane.raw(frame(CALL, hello) + 3 * frame(CALL, b'{"op":"list"}') +
+             frame(CALL, hello)[:20])
+    lane.sock.shutdown(socket.SHUT_WR)
+    answers = []
+    try:
+        while True:
+            answers.append(lane.recv(99))
+    except Closed:
+        pass
+    check([t for t, _ in answers] == 4 * [RESULT],
+          'what came before the end is answered')
+    check(json.loads(answers[0][1])['features'] == [],
+          'an unknown feature is ignored')
+    lane.close()
+
+
 def bad_puts(path, vm):
     lane = Lane(path)
     chunk = lane.hello['chunk_size']
@@ -660,6 +710,7 @@ def main(argv):
     listed(path, vm, [first, second])
     restore(path, vm + '@latest', volumes)
     bad_frames(path)
+    ends(path)
     bad_reads(path, first['backup'])
     bad_puts(path, vm + '-bad')
     bad_commit(path, vm + '-bad')
