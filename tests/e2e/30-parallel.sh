@@ -34,24 +34,27 @@ for i in 1 2 3; do
 	put_noise "$dir/disk$i" $((1 << 20)) $((8 << 20)) common
 done
 
-# Slow enough that all are at it at the same time, whatever the machine does.
+# All are held back until all are at it, whatever the machine does meanwhile.
 for round in 1 2; do
 	agents=()
+	console set bwlimit 64K >"$dir/set.out" || fail "set bwlimit 64K"
 	for i in 1 2 3; do
 		more=()
 		[ $i != 3 ] || more=(--disk "vdb=$dir/disk3b")
 		agent_start kvm0$i "$dir/out$i" backup -q --json vm$i \
-			--lanes 4 --bwlimit 24M --full \
+			--lanes 4 --full \
 			--disk "vda=$dir/disk$i" "${more[@]}"
 		agents+=("$agent_pid")
 	done
-	wait_for 10 running vm1 vm2 vm3 || fail "not all three run at once"
+	wait_for 60 running vm1 vm2 vm3 || fail "not all three run at once"
 	if [ $round = 1 ]; then
 		expect_fail 1 "vm2 is being backed up by job [0-9]+ \(kvm02, since" \
 			agent kvm01 backup -q vm2 --disk "vda=$dir/disk1"
 		expect_fail 1 "vm1 is being backed up by job [0-9]+ \(kvm01, since" \
 			agent kvm01 backup -q vm1 --disk "vda=$dir/disk1"
 	fi
+	running vm1 vm2 vm3 || fail "one has ended already"
+	console set bwlimit 0 >"$dir/set.out" || fail "set bwlimit 0"
 	for i in 1 2 3; do
 		agent_wait "${agents[$((i - 1))]}" ||
 			fail "vm$i: status $?: $(cat "$dir/out$i.err")"
