@@ -17,6 +17,7 @@
 #                                          those left out are named
 #   JOBS=2                                 unit tests at a time
 #   LIMIT=600                              seconds that one of them may take
+#   GRACE=20                               seconds in which all end behind a signal
 #
 # Each one's output is in BUILD/log/NAME.log, and is shown if it failed.  A case
 # of cmocka counts as one, and each line "ok - ..." of a script does.  The last
@@ -30,7 +31,7 @@ STRESS=${STRESS-45}
 # The rest of them takes twenty minutes: make check-live.
 GUESTS=${GUESTS-100-* 101-* 102-live-trust 103-*}
 UNIT=${UNIT-test_*} E2E=${E2E-[0-9]*} MODEL=${MODEL-*}
-JOBS=${JOBS:-$(nproc)} LIMIT=${LIMIT:-600}
+JOBS=${JOBS:-$(nproc)} LIMIT=${LIMIT:-600} GRACE=${GRACE:-20}
 logs=$build/log
 rm -rf "$logs"
 mkdir -p "$logs"
@@ -43,8 +44,41 @@ export LSAN_OPTIONS=suppressions=$top/tests/lsan.supp:print_suppressions=0:${LSA
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:${UBSAN_OPTIONS:-}
 export TSAN_OPTIONS=second_deadlock_stack=1:suppressions=$top/tests/tsan.supp:${TSAN_OPTIONS:-}
 
-# Ended by the user: so is what runs.
-trap 'kill $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
+# All that is started from here on carries this, whatever group, session or
+# parent it is in by then: timeouts, and the daemons of tests, make their own.
+mark=BACKSTAY_CHECK=$$.$(date +%s)
+export "${mark?}"
+
+# marked: processes with it, this one's own shells not among them.
+marked() {
+	grep -lzxF -- "$mark" /proc/[0-9]*/environ 2>/dev/null |
+		sed 's|^/proc/\(.*\)/environ$|\1|'
+}
+
+# Ended by the user: so is what runs, which has some seconds to clean up.
+end_all() {
+	local until pids
+
+	trap '' INT TERM HUP
+	# What looks for the others is none of them.
+	unset BACKSTAY_CHECK
+	echo "ended by a signal: so is what runs" >&2
+	until=$(($(date +%s) + GRACE))
+	# Nobody starts another one.
+	mapfile -t pids < <(jobs -p)
+	[ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null
+	# Tests wait for their commands before they end: those, too.
+	mapfile -t pids < <(marked)
+	[ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null
+	while mapfile -t pids < <(marked) && [ ${#pids[@]} -gt 0 ]; do
+		[ "$(date +%s)" -lt "$until" ] ||
+			kill -KILL "${pids[@]}" 2>/dev/null
+		sleep 0.1
+	done
+	wait
+	exit 130
+}
+trap end_all INT TERM HUP
 
 # find_tests FOLDER SUFFIX PATTERNS: into ${list}, by name, without the suffix.
 list=()
@@ -62,13 +96,16 @@ find_tests() {
 		sed "s/\\$2\$//" | sort)
 }
 
-# run NAME COMMAND...: bounded, into its log; the outcome beside it.
+# run NAME COMMAND...: bounded, into its log; the outcome beside it.  In a shell of
+# its own, which ends with it.
 run() {
 	local name=$1 start status
 
+	trap 'kill $(jobs -p) 2>/dev/null; wait; exit 130' TERM
 	shift
 	start=$(date +%s%N)
-	timeout -k 10 "$LIMIT" "$@" >"$logs/$name.log" 2>&1 </dev/null
+	timeout -k 10 "$LIMIT" "$@" >"$logs/$name.log" 2>&1 </dev/null &
+	wait $!
 	status=$?
 	echo "$status $((($(date +%s%N) - start) / 10000000))" \
 		>"$logs/$name.end"
@@ -126,7 +163,7 @@ tell() {
 in_turn() {
 	local name
 
-	trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
+	trap 'kill $(jobs -p) 2>/dev/null; wait; exit 130' TERM
 	for name in "$@"; do
 		run "$name" bash "tests/e2e/$name.sh" &
 		wait $!
@@ -179,7 +216,8 @@ for name in "${list[@]}"; do
 	running+=($!)
 	units+=($!)
 done
-wait "${units[@]}"
+# Without a name it would wait for the lanes.
+[ ${#units[@]} = 0 ] || wait "${units[@]}"
 for name in "${list[@]}"; do
 	tell unit "$name"
 done

@@ -37,6 +37,8 @@ slower=${slower:-1}
 lib_cleanup() {
 	local status=$? it
 
+	# Once, and to its end.
+	trap '' INT TERM
 	trap - EXIT
 	for it in "${pids[@]}"; do
 		kill -9 "$it" 2>/dev/null
@@ -59,7 +61,7 @@ lib_cleanup() {
 	exit "$status"
 }
 trap lib_cleanup EXIT
-trap 'exit 130' INT TERM
+trap 'trap "" INT TERM; exit 130' INT TERM
 
 fail() {
 	echo "FAILED: $test_name: $*" >&2
@@ -104,6 +106,11 @@ wait_for() {
 
 alive() { kill -0 "$1" 2>/dev/null; }
 gone() { ! alive "$1"; }
+
+# has [GREP-OPTION...] PATTERN: stdin has it, and is read to its end.  Behind a
+# pipe, grep -q would be gone at the first match: who still writes then fails,
+# and with it, now and then, the pipeline.
+has() { [ "$(grep -c "$@")" -gt 0 ]; }
 
 # bounded COMMAND...: five minutes are too long for anything here.
 bounded() { timeout -k 5 $((300 * slower)) "$@"; }
@@ -317,7 +324,7 @@ expect_fail() {
 	status=$?
 	[ $status = "$code" ] ||
 		fail "$*: status $status, not $code: $(cat "$dir/expect.err")"
-	head -n 1 "$dir/expect.err" | grep -q -E -- "$pattern" ||
+	head -n 1 "$dir/expect.err" | has -E -- "$pattern" ||
 		fail "$*: does not say \"$pattern\": $(cat "$dir/expect.err")"
 	if LC_ALL=C grep -q '[^[:print:]]' \
 		<(head -n 1 "$dir/expect.err" | tr -d '\200-\377'); then
