@@ -48,7 +48,7 @@ moves() {
 	console jobs --json >"$dir/jobs.json" || fail jobs
 	json "$dir/jobs.json" "sum(1 for i in j if i['state'] == 'running' and
 		sum(t['in'] + t['out'] for t in i['traffic']) > 4 << 20) >= $1" |
-		grep -q True
+		has True
 }
 
 end_agents() {

@@ -29,7 +29,7 @@ grep -q "backstay -r REPO key add" "$dir/enroll.out" ||
 # The line that it prints is the one that works.
 sed -n "s/^echo '\(.*\)' | backstay -r REPO key add .*/\1/p" "$dir/enroll.out" |
 	console key add kvm01 - >/dev/null || fail "key add from stdin"
-agent kvm01 enroll "$url" | grep -q 'lets this host in as "kvm01"' ||
+agent kvm01 enroll "$url" | has 'lets this host in as "kvm01"' ||
 	fail "enroll after key add"
 console key list --json >"$dir/keys.json" || fail "key list"
 [ "$(json "$dir/keys.json" 'j[0]["name"], sorted(j[0]["roles"])')" = \
@@ -55,8 +55,8 @@ at_most "the first backup, sent" "$(stat_of sent)" $((38 * mib))
 agent kvm01 list --json >"$dir/alist.json" || fail "the agent's list"
 [ "$(json "$dir/alist.json" '[b["vm"] for b in j["backups"]]')" = \
 	"['acme/web1']" ] || fail "the agent's list"
-agent kvm01 list | grep -q "^$first" || fail "the agent's list as text"
-console list | grep -q "^acme/web1" || fail "list as text"
+agent kvm01 list | has "^$first" || fail "the agent's list as text"
+console list | has "^acme/web1" || fail "list as text"
 for name in "$first" acme/web1@latest; do
 	console show "$name" --json >"$dir/show.json" || fail "show $name"
 	[ "$(json "$dir/show.json" \
@@ -64,18 +64,18 @@ for name in "$first" acme/web1@latest; do
 		j["volumes"][0]["format"], j["volumes"][0]["size"]')" = \
 		"('acme/web1', 'kvm01', 'vda', 'qcow2', $((64 * mib)))" ] ||
 		fail "show $name: $(cat "$dir/show.json")"
-	console show "$name" | grep -q "^$first" || fail "show as text"
+	console show "$name" | has "^$first" || fail "show as text"
 done
 console status --json >"$dir/status.json" || fail "status"
 [ "$(json "$dir/status.json" 'j["backups"], j["vms"], j["logical"]')" = \
 	"(1, 1, $((64 * mib)))" ] || fail "status: $(cat "$dir/status.json")"
 at_most "what is live" "$(json "$dir/status.json" 'j["live"]')" $((37 * mib))
-console status | grep -q "holds  *1 backups of 1 VMs" || fail "status as text"
+console status | has "holds  *1 backups of 1 VMs" || fail "status as text"
 console jobs --json >"$dir/jobs.json" || fail "jobs"
 [ "$(json "$dir/jobs.json" '[(b["kind"], b["vm"], b["state"]) for b in j]')" \
 	= "[('backup', 'acme/web1', 'done')]" ] ||
 	fail "jobs: $(cat "$dir/jobs.json")"
-console jobs | grep -q "acme/web1" || fail "jobs as text"
+console jobs | has "acme/web1" || fail "jobs as text"
 ok "a first backup, and what list, show, status and jobs tell of it"
 
 restore kvm01 acme/web1@latest --disk "vda=$dir/r.qcow2"

@@ -98,7 +98,7 @@ whole
 ok "a running domain's definition, NVRAM, TPM and seed medium come back as they are"
 
 take "${how[@]}" --ram
-json "$dir/backup.json" 'j["consistency"]' | grep -qx ram || fail "not with RAM"
+json "$dir/backup.json" 'j["consistency"]' | has -x ram || fail "not with RAM"
 whole
 vm_sound web
 ok "so they do with its memory"
@@ -122,7 +122,7 @@ take "${how[@]}"
 whole
 mv "$nvram" "$nvram.away"
 take "${how[@]}"
-notes | grep -q 'nvram is not in the backup' || fail "notes: $(notes)"
+notes | has 'nvram is not in the backup' || fail "notes: $(notes)"
 mv "$nvram.away" "$nvram"
 ok "and of one that is off, where it may be that it has no NVRAM yet"
 lv_stop

@@ -23,7 +23,7 @@ take() {
 }
 
 notes() { json "$dir/backup.json" '" | ".join(j["notes"])'; }
-says() { notes | grep -qE -- "$1" || fail "no word of \"$1\": $(notes)"; }
+says() { notes | has -E -- "$1" || fail "no word of \"$1\": $(notes)"; }
 silent() { [ -z "$(notes)" ] || fail "says: $(notes)"; }
 
 # io IMAGE COMMAND...: as a program that knows of bitmaps.

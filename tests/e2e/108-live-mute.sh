@@ -36,7 +36,7 @@ passed() {
 
 	shift
 	backup host "acme/$vm" "$@"
-	notes | grep -q 'not frozen' || fail "notes: $(notes)"
+	notes | has 'not frozen' || fail "notes: $(notes)"
 	[ "$(json "$dir/backup.json" 'j["consistency"]')" = crash ] ||
 		fail "consistency: $(cat "$dir/backup.json")"
 	nothing "$vm" 1

@@ -23,7 +23,7 @@ take() {
 }
 
 notes() { json "$dir/backup.json" '" | ".join(j["notes"])'; }
-says() { notes | grep -qE -- "$1" || fail "no word of \"$1\": $(notes)"; }
+says() { notes | has -E -- "$1" || fail "no word of \"$1\": $(notes)"; }
 silent() { [ -z "$(notes)" ] || fail "says: $(notes)"; }
 
 # as_image NAME IMAGE [FORMAT]: that disk of ${last} is as the image, now.

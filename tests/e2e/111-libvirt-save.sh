@@ -32,7 +32,7 @@ goes_on() {
 	vm_wait "$1" '^COUNT .* ok' 90
 	vm_advance "$1" 20
 	vm_sound "$1"
-	if vm_console "$1" | grep -aq FOUND; then
+	if vm_console "$1" | has -a FOUND; then
 		fail "$1 was booted anew"
 	fi
 	[ "$(vm_number "$1")" -ge "$2" ] ||

@@ -66,7 +66,7 @@ clone_at
 start "${clone[@]}" --paused
 clone_begins
 state() { "$live/qmp.py" "$dir/new/mon.sock" query-status; }
-state | grep -q '"paused"' || fail "it does not stand still: $(state)"
+state | has '"paused"' || fail "it does not stand still: $(state)"
 [ ! -s "$dir/new/serial" ] || fail "it said something"
 "$live/qmp.py" "$dir/new/mon.sock" cont >"$dir/out"
 goes_on twin "$before"

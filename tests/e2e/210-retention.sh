@@ -95,13 +95,13 @@ done
 [ $ndeleted -gt 40 ] || fail "only $ndeleted backups went in a month"
 ok "day by day for a month it keeps what the second opinion says"
 for rule in last daily weekly protected; do
-	console prune web1 --dry-run | grep -q " $rule" ||
+	console prune web1 --dry-run | has " $rule" ||
 		fail "nothing is kept by $rule"
 done
-console list web1 | grep -q 'protected$' || fail "list tells nothing"
+console list web1 | has 'protected$' || fail "list tells nothing"
 console show "$(json "$dir/after.json" \
 	"[b['vm'] + '@' + b['time'] for b in j if 'protected' in b][0]")" |
-	grep -q "^protected .*: before the upgrade$" || fail "show tells nothing"
+	has "^protected .*: before the upgrade$" || fail "show tells nothing"
 ok "the table names the rules; list and show tell what is protected"
 
 # --- a dry run says what goes, and what that frees

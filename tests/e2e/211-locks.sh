@@ -76,9 +76,9 @@ for vm in web1 web1 young young free; do
 done
 stays web1 2 "is locked until .* nobody can shorten"
 stays young 2 "younger than min-age of its VM: not before"
-console list web1 | grep -q 'locked$' || fail "list does not tell"
-console show web1@latest | grep -q '^locked  *until' || fail "show does not tell"
-console prune web1 --keep-last 1 --dry-run | grep -q "locked, until" ||
+console list web1 | has 'locked$' || fail "list does not tell"
+console show web1@latest | has '^locked  *until' || fail "show does not tell"
+console prune web1 --keep-last 1 --dry-run | has "locked, until" ||
 	fail "the table does not tell"
 ok "no way to delete, nor prune by force, takes what is locked or young"
 
@@ -114,7 +114,7 @@ lock = 0
 min-age = 7d
 END
 backup_now web1
-console show web1@latest | grep -q '^locked' && fail "locked without a lock"
+console show web1@latest | has '^locked' && fail "locked without a lock"
 console delete web1@latest >"$dir/out" || fail "$(cat "$dir/out")"
 stop_daemon
 start_daemon
@@ -159,7 +159,7 @@ stop_daemon
 start_daemon
 grep -q "the clock says 203.* and repository time is" "$daemon_log" ||
 	fail "the log says nothing of the clock"
-console status | grep -q "days ahead of repository time" ||
+console status | has "days ahead of repository time" ||
 	fail "status says nothing of the clock"
 stays web1 3 "is locked until"
 stays young 2 "younger than min-age"
@@ -257,7 +257,7 @@ doubt() { # WHY: everything is protected, and says so
 	start_daemon
 	grep -q "marks.json: .*$1.* all backups count as protected" \
 		"$daemon_log" || fail "the log does not say \"$1\""
-	console status | grep -q "all backups: what people protected" ||
+	console status | has "all backups: what people protected" ||
 		fail "status does not tell"
 	expect_fail 1 "whether it is protected is not known" \
 		console delete kept@latest

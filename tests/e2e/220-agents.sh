@@ -106,7 +106,7 @@ for job in $a $c $e; do
 done
 is "$b" text "waits for job $a" || fail "$(of "$b" text)"
 is "$d" text "waits for a place on kvm01 (2 of 2)" || fail "$(of "$d" text)"
-console jobs | grep -q "^ *$d  backup  db1 .* queued .*waits for a place" ||
+console jobs | has "^ *$d  backup  db1 .* queued .*waits for a place" ||
 	fail "jobs: $(console jobs)"
 console delete "db1@latest" >"$dir/out" 2>&1 || fail "delete: $(cat "$dir/out")"
 is "$d" state queued || fail "the delete has waited"
@@ -178,7 +178,7 @@ say() {
 }
 gets() {
 	say "$1"
-	echo "$answer" | grep -q -E -- "$2" ||
+	echo "$answer" | has -E -- "$2" ||
 		fail "$1: $answer, not \"$2\""
 }
 member() { json <(echo "$answer") "j['$1']"; }

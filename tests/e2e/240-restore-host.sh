@@ -274,7 +274,7 @@ console backup n1 --host kvm1 >"$dir/n1.out" || fail "backup of n1"
 second=$(console restore p1@latest --host kvm1 --no-wait \
 	--disk vda="$img/p1.raw") || fail "restore of p1"
 job_is "$second" queued || fail "it does not wait"
-text_of "$second" | grep -q "waits for a place: 1 of 1" ||
+text_of "$second" | has "waits for a place: 1 of 1" ||
 	fail "it waits for $(text_of "$second")"
 expect_fail 1 "p1 is being restored already: job $second on kvm1.*is queued" \
 	console restore p1@latest --host kvm1

@@ -52,7 +52,7 @@ open() {
 }
 close() { tm kill-server; }
 screen() { tm capture-pane -p; }
-sees() { screen | grep -q -E -- "$1"; }
+sees() { screen | has -E -- "$1"; }
 look() {
 	wait_for 10 sees "$1" || fail "no \"$1\" to be seen: $(screen)"
 }

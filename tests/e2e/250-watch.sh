@@ -164,7 +164,7 @@ for what in 'web3 (kvm01): reading' 'web3 (kvm01) failed' \
 	grep -q "^20[0-9T:-]*Z job [0-9]*: .*$what" "$dir/follow.txt" ||
 		fail "jobs --follow has no \"$what\": $(cat "$dir/follow.txt")"
 done
-if sort "$dir/follow.txt" | uniq -d | grep -q .; then
+if sort "$dir/follow.txt" | uniq -d | has .; then
 	fail "jobs --follow repeats itself: $(cat "$dir/follow.txt")"
 fi
 kill "$follow_pid" "$follow_json_pid"
@@ -188,9 +188,9 @@ grep -q 'unusual: db1@.* of new data that does not compress, where .* are usual'
 console list db1 --json >"$dir/list.json"
 [ "$(json "$dir/list.json" "[b.get('unusual') for b in j[-2:]]")" = \
 	"[None, 'incompressible']" ] || fail "list: $(cat "$dir/list.json")"
-console show db1@latest | grep -q "^unusual  *incompressible" ||
+console show db1@latest | has "^unusual  *incompressible" ||
 	fail "show does not say it to people"
-console show db1@latest --json | grep -q '"unusual": "incompressible"' ||
+console show db1@latest --json | has '"unusual": "incompressible"' ||
 	fail "show does not say it"
 console history db1 >"$dir/history.txt" || fail "history"
 if [ "$(grep -c '^! ' "$dir/history.txt")" != 2 ] ||

@@ -24,7 +24,7 @@ good() {
 		(bool('$sanitized') or
 		min(j['counted_off_percent'], j['wire_off_percent']) >= -$off and
 		max(j['jobs'].values()) / min(j['jobs'].values()) <=
-		1 + $share / 100)" | grep -q True
+		1 + $share / 100)" | has True
 }
 
 # measure VM|all TARGET RATE:SECONDS...: within ${off} percent; of all: two jobs,
@@ -51,7 +51,7 @@ moves() {
 	console jobs --json >"$dir/jobs.json" || fail jobs
 	json "$dir/jobs.json" "any(i['vm'] == '$1' and i['state'] == 'running'
 		and sum(t['in'] + t['out'] for t in i['traffic']) >= $2 << 20
-		for i in j)" | grep -q True
+		for i in j)" | has True
 }
 
 job_of() {
@@ -115,7 +115,7 @@ ok "a key is held to its own rate, and what it leaves is the others'"
 set_rate settings --key one
 set_rate 2M --job "$(job_of web2)"
 measure web2 "job $(job_of web2)" 2:$t 5:$t
-console status | grep -q "^job $(job_of web2) .*5.0 MiB *5M *set" ||
+console status | has "^job $(job_of web2) .*5.0 MiB *5M *set" ||
 	fail "status does not tell: $(console status)"
 ok "so is a job"
 end_agents "$one" "$four"
@@ -183,7 +183,7 @@ pass 3600
 after() {
 	console set --json >"$dir/set.json" &&
 		json "$dir/set.json" "j['bwlimit']['rate'] == 1 << 20" |
-		grep -q True
+		has True
 }
 wait_for 10 after || fail "the hour is over, and the rate is the same"
 stop_daemon

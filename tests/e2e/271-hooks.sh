@@ -89,7 +89,7 @@ ok "ends of backups, restores and deletes are told"
 
 mkdisk "$dir/d1" 16 d1
 agent_start kvm01 "$dir/out" backup -q web2 --disk "vda=$dir/d1" --bwlimit 1M
-runs() { console jobs --json 2>/dev/null | grep -q '"running"'; }
+runs() { console jobs --json 2>/dev/null | has '"running"'; }
 wait_for 20 runs || fail "the backup does not begin"
 kill -9 "$agent_pid"
 agent_wait "$agent_pid"
@@ -205,7 +205,7 @@ stop_daemon
 use_clock
 printf '[vm db1]\nschedule = hourly\n' >>"$repo/backstayd.conf"
 start_daemon
-scheduled() { console schedule --json 2>/dev/null | grep -q '"db1"'; }
+scheduled() { console schedule --json 2>/dev/null | has '"db1"'; }
 wait_for 20 scheduled || fail "db1 has no schedule"
 set_clock 7200 7200
 seen missed-schedule db1 missed 'j["made_up"] and j["due"] < j["time"]'

@@ -26,7 +26,7 @@ mkdir "$deb/out"
 if grep -i warning "$dir/deb.log"; then fail "dpkg has the above to say"; fi
 for package in backstay backstay-agent; do
 	dpkg-deb -f "$deb/out/${package}"_1.0_*.deb Depends |
-		grep -q 'libssh-4' ||
+		has 'libssh-4' ||
 		fail "$package does not depend on its libraries"
 done
 dpkg-deb -c "$deb/out"/backstay_1.0_*.deb >"$dir/contents"
@@ -133,10 +133,10 @@ files >"$dir/before"
 in_room sh -c 'apt-get -q -y install --no-install-recommends /packages/*.deb' \
 	>"$dir/apt.log" 2>&1 || fail "$(tail -n 40 "$dir/apt.log")"
 in_room dpkg -s backstay backstay-agent |
-	grep -c '^Status: install ok installed' | grep -qx 2 || fail "not installed"
+	grep -c '^Status: install ok installed' | has -x 2 || fail "not installed"
 ! grep -iE 'warning|error|fail' "$dir/apt.log" |
 	grep -v 'unsandboxed\|Download is performed' || fail "apt has that to say"
-in_room getent passwd backstay | grep -q ':/usr/sbin/nologin$' || fail "no user"
+in_room getent passwd backstay | has ':/usr/sbin/nologin$' || fail "no user"
 ok "installed by apt: $ROOM"
 
 # --- as README has it, but that the unit's commands are given by hand
@@ -144,6 +144,7 @@ ok "installed by apt: $ROOM"
 cat >"$room/packages/first.sh" <<'END'
 set -eu -o pipefail
 say() { echo "FIRST: $*" >&2; exit 1; }
+has() { [ "$(grep -c "$@")" -gt 0 ]; }
 ip link set lo up 2>/dev/null || :
 backstay init /srv/backstay >/tmp/init.out
 grep -q 'belongs to *backstay$' /tmp/init.out || say "$(cat /tmp/init.out)"
@@ -176,7 +177,7 @@ url=ssh://127.0.0.1:$(cat /srv/backstay/port)
 backstay-agent keygen >/root/host.pub
 chmod 600 /root/host.pub
 backstay -r /srv/backstay key add host /root/host.pub
-backstay-agent enroll "$url" | grep -q 'lets this host in as "host"' || say enroll
+backstay-agent enroll "$url" | has 'lets this host in as "host"' || say enroll
 head -c 3000000 /dev/urandom >/root/disk
 truncate -s 8M /root/disk
 backstay-agent backup -q --repo "$url" web1 --disk vda=/root/disk
@@ -194,12 +195,12 @@ wait $pid || say "the daemon ended with $?: $(cat /tmp/daemon.log)"
 if backstay -r /srv/backstay list 2>/tmp/none; then say "who answers?"; fi
 grep -q 'systemctl start backstayd@srv-backstay' /tmp/none || say "$(cat /tmp/none)"
 backstay -r /srv/backstay fsck --rebuild-index >/dev/null
-backstay -r /srv/backstay audit | grep -q 'uid 0 .*key add' ||
+backstay -r /srv/backstay audit | has 'uid 0 .*key add' ||
 	say "the log does not say that it was root"
 others=$(find /srv/backstay ! -user backstay)
 [ -z "$others" ] || say "not the daemon's: $others"
 daemon
-backstay -r /srv/backstay list | grep -q web1 || say "the backup is gone"
+backstay -r /srv/backstay list | has web1 || say "the backup is gone"
 kill $pid
 wait $pid
 # Started by hand, root becomes who the repository belongs to.

@@ -21,7 +21,7 @@ wait_for 10 has_begun || fail "no service manager"
 
 said() { grep -q -E -- "$1" "$told"; }
 # said_since LINE PATTERN: behind that line.
-said_since() { tail -n "+$1" "$told" | grep -q -E -- "$2"; }
+said_since() { tail -n "+$1" "$told" | has -E -- "$2"; }
 lines() { wc -l <"$told"; }
 # The longest time without food, in ms, behind a line.
 longest() {

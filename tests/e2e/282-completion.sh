@@ -33,7 +33,7 @@ offers() {
 	COMPREPLY=()
 	_backstay
 	for word in "$@"; do
-		printf '%s\n' "${COMPREPLY[@]}" | grep -qxF -- "$word" ||
+		printf '%s\n' "${COMPREPLY[@]}" | has -xF -- "$word" ||
 			fail "\"$line\": not $word: ${COMPREPLY[*]}"
 	done
 }

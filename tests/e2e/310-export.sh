@@ -175,7 +175,7 @@ qemu-img compare -q -f raw -F vmdk "$dir/vdc" "$out/vdc.vmdk" ||
 	fail "the VMDK of an odd disk"
 qemu-img convert -f vmdk -O raw "$out/vda.vmdk" "$out/vda.raw" &&
 	same_bytes "$dir/vda" "$out/vda.raw"
-qemu-img info --output=json "$out/vda.vmdk" | grep -q streamOptimized ||
+qemu-img info --output=json "$out/vda.vmdk" | has streamOptimized ||
 	fail "not streamOptimized"
 ok "an OVA: its descriptor is what the schema wants, its disks are whole"
 
@@ -229,7 +229,7 @@ expect_fail 1 "is there already" \
 	"$BIN/backstay" -r "$repo" import -q acme/web1 "$archives/since.tar"
 # An older one among newer ones is not the latest.
 import_from acme/web1 a.tar --time 2020-01-02T03:04:05Z
-console show acme/web1@latest | grep -q "^$second" || fail "latest"
+console show acme/web1@latest | has "^$second" || fail "latest"
 [ "$(json "$dir/import.json" 'j["backup"]')" = \
 	acme/web1@2020-01-02T03:04:05Z ] || fail "--time"
 # What it builds on may be another than the newest.
@@ -411,7 +411,7 @@ kill_daemon
 wait "$pid"
 [ $? = 1 ] || fail "export does not end with 1 without a daemon"
 forget "$pid"
-if bsdtar -tf "$dir/cut2.tar" 2>/dev/null | grep -q manifest.json; then
+if bsdtar -tf "$dir/cut2.tar" 2>/dev/null | has manifest.json; then
 	fail "it passes for whole"
 fi
 start_daemon

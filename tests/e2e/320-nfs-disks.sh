@@ -43,7 +43,7 @@ one_error() {
 
 	n=$(grep -c '^backstay-agent: ' "$1")
 	[ "$n" = 1 ] || fail "$n last lines: $(cat "$1")"
-	grep '^backstay-agent: ' "$1" | grep -q -E -- "$2" ||
+	grep '^backstay-agent: ' "$1" | has -E -- "$2" ||
 		fail "does not say \"$2\": $(cat "$1")"
 }
 mib_used() { du -m "$1" | cut -f 1; }

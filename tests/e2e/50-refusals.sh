@@ -59,8 +59,8 @@ misuse "chunk size" "$nas" init "$dir/never" --chunk-size 100K
 misuse "." "$nas" -r "$dir" restore web1@latest
 [ ! -e "$dir/never" ] || fail "init with a bad option made a folder"
 for program in "$daemon" "$nas" "$host"; do
-	"$program" --help | grep -q usage || fail "$program --help"
-	"$program" --version | grep -q '[0-9]' || fail "$program --version"
+	"$program" --help | has usage || fail "$program --help"
+	"$program" --version | has '[0-9]' || fail "$program --version"
 done
 ok "misuse is told and ends with 2"
 

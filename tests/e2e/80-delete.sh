@@ -243,7 +243,7 @@ wait_for 10 is_kept web9 || fail "nothing of it is kept"
 [ "$(nbackups)" = 0 ] || fail "an incomplete backup is listed as one"
 expect_fail 1 "no backup of web9" agent kvm01 restore web9@latest \
 	--disk "vda=$dir/x.raw"
-agent kvm01 list --incomplete | grep -q web9@ || fail "agent list --incomplete"
+agent kvm01 list --incomplete | has web9@ || fail "agent list --incomplete"
 gc
 [ "$(status "['live']")" -gt $((4 << 20)) ] || fail "the reclaimer took it"
 resumed "$dir/d0"

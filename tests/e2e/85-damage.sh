@@ -66,9 +66,9 @@ put_noise "$dir/other" $((16 * mib)) $((16 * mib)) two
 backup kvm02 web2 --disk "sda=raw:$dir/other"
 all_is_well
 [ "$(json "$dir/verify.json" 'j["backups"]')" = 2 ] || fail "verify: how many"
-console verify "$first" 2>/dev/null | grep -q "1 backups verified" ||
+console verify "$first" 2>/dev/null | has "1 backups verified" ||
 	fail "verify of one as text"
-console status | grep -q "^damage *none" || fail "status without damage"
+console status | has "^damage *none" || fail "status without damage"
 expect_fail 1 "no backup" console verify nothing@latest
 ok "verify of what is sound"
 

@@ -14,6 +14,7 @@
 #                              copy.err says why not
 #   virtual_size IMAGE FORMAT
 #   wait_for SECONDS COMMAND...
+#   has [GREP-OPTION...] PATTERN
 #
 # and counts in ${cases} and has the processes in ${holders} ended at its end.
 # shellcheck disable=SC2034 # those two are the other's
@@ -124,7 +125,7 @@ cases_dirty() {
 	quietly qemu-img create -q -f qcow2 -o lazy_refcounts=on a.qcow2 12M
 	(qemu-io -c 'write -P 9 1m 1m' -c flush -c abort a.qcow2; :) \
 		>/dev/null 2>&1
-	qemu-img info --output=json a.qcow2 | grep -q '"dirty-flag": true' ||
+	qemu-img info --output=json a.qcow2 | has '"dirty-flag": true' ||
 		fail "set-up: not dirty"
 	cp a.qcow2 b.qcow2
 	roundtrip qcow2:a.qcow2 out.raw raw || fail "dirty image"

@@ -38,7 +38,7 @@ screen_stop() {
 screen_text() { screen_tmux capture-pane -pJ | sed "s| *$||"; }
 screen_keys() { screen_tmux send-keys "$@"; }
 screen_size() { screen_tmux resize-window -x "${1%x*}" -y "${1#*x}"; }
-screen_shows() { screen_text | grep -q -E -- "$1"; }
+screen_shows() { screen_text | has -E -- "$1"; }
 screen_shows_not() { ! screen_shows "$1"; }
 
 # see PATTERN...: each is there within some seconds.

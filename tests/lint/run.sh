@@ -78,6 +78,19 @@ licence() {
 		sed 's/$/: lacks its SPDX line/' | grep .
 }
 
+# Under pipefail a grep that ends at its first match fails a pipeline whose writer
+# has more to say, now and then: `has` of tests/e2e/lib.sh reads all.
+pipes() {
+	local found
+
+	found=$(awk '{ line = held $0; held = "" }
+		/[^|]\|$/ { held = line; next }
+		line ~ /[^|]\|[ \t]*grep( -[a-zA-Z]+)* -[a-zA-Z]*q/ {
+			print FILENAME ":" FNR ": " line "   <- has, not grep -q" }' \
+		"${scripts[@]}")
+	[ -z "$found" ] || { echo "$found"; return 1; }
+}
+
 # A bare suppression says nothing to who meets it.
 reasons() {
 	! grep -rnE 'NOLINT|cppcheck-suppress|shellcheck disable=|clang-format off|GCC diagnostic ignored' \
@@ -114,6 +127,7 @@ all() {
 	check length "length of files"
 	check licence "one SPDX line a file"
 	check reasons "suppressions give their reason"
+	check pipes "no pipe ends before its writer"
 	check shell "shellcheck"
 	check alone "each header compiles alone"
 	check cppcheck_all "cppcheck"

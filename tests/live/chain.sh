@@ -113,7 +113,7 @@ chain_no_trace() {
 
 # fs_state RAW: "clean", or "journal": it is as after a power cut.
 fs_state() {
-	if dumpe2fs -h "$1" 2>/dev/null | grep -q needs_recovery; then
+	if dumpe2fs -h "$1" 2>/dev/null | has needs_recovery; then
 		echo journal
 	else
 		e2fsck -fn "$1" >"$dir/e2fsck.out" 2>&1 ||

@@ -41,7 +41,7 @@ goes_on() {
 	vm_wait "$name" '^COUNT .* ok' 90
 	vm_advance "$name" 20
 	vm_sound "$name"
-	if vm_console "$name" | grep -aq FOUND; then
+	if vm_console "$name" | has -a FOUND; then
 		fail "$name was booted anew"
 	fi
 	[ "$(vm_number "$name")" -ge "$number" ] ||

@@ -108,7 +108,7 @@ vm_mark() { vm_seen[$1]=$(vm_console "$1" | wc -l); }
 # vm_lines NAME: what is new since vm_mark; all, if there was none.
 vm_lines() { vm_console "$1" | tail -n +$((${vm_seen[$1]:-0} + 1)); }
 
-vm_said() { vm_lines "$1" | grep -aqE -- "$2"; }
+vm_said() { vm_lines "$1" | has -aE -- "$2"; }
 vm_said_or_gone() { vm_said "$1" "$2" || gone "${vm_pid[$1]}"; }
 
 # vm_wait NAME PATTERN SECONDS: until a line since vm_mark matches.

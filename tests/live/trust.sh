@@ -76,7 +76,7 @@ full() {
 	save --verify-clean 0
 	[ "$(read_mib)" -ge 32 ] ||
 		fail "$1: read $(read_mib) MiB: $(cat "$dir/backup.json")"
-	says | grep -qE "disk vda is read in full: .*$2" ||
+	says | has -E "disk vda is read in full: .*$2" ||
 		fail "$1: does not say \"$2\": $(cat "$dir/backup.json")"
 	right
 	ok "$1: that is seen, all is read and it is said why"
