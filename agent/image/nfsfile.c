@@ -130,6 +130,10 @@ nfsfile_error(
 		    *trouble != 0 ? trouble
 				  : "it takes what is sent, and is "
 				    "silent");
+	case ERR_CLOSED:
+		rc = ERR_NOENT;
+		why = "was removed or replaced by somebody meanwhile";
+		break;
 	case ERR_NOENT: why = "there is no such file"; break;
 	case ERR_EXIST: why = "is there already"; break;
 	case ERR_DENIED:
@@ -226,6 +230,5 @@ bool
 nfsfile_same(const struct nfsfile *a, const struct nfsfile *b)
 {
 	return strcmp(a->dir->url.host, b->dir->url.host) == 0 &&
-	    a->fh.len == b->fh.len &&
-	    memcmp(a->fh.data, b->fh.data, a->fh.len) == 0;
+	    nfs3_same(&a->fh, &b->fh);
 }

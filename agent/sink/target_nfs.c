@@ -133,8 +133,7 @@ check_tmp(struct target *t, bool *ours, struct err *e)
 	struct nfs3_fh fh;
 	int rc = look(t, t->tmp, &fh, NULL, ours, e);
 
-	*ours = rc == 0 && *ours && fh.len == t->nfs->tmp.len &&
-	    memcmp(fh.data, t->nfs->tmp.data, fh.len) == 0;
+	*ours = rc == 0 && *ours && nfs3_same(&fh, &t->nfs->tmp);
 	return rc;
 }
 
@@ -158,7 +157,7 @@ rename_it(struct target *t, struct err *e)
 	}
 	if (rc != 0)
 		return rc;
-	rc = nfs3_rename(t->nfs->n, dir, t->tmp, dir, t->name);
+	rc = nfs3_rename(t->nfs->n, dir, t->tmp, dir, t->name, &t->nfs->tmp);
 	if (rc == ERR_TIMEOUT)
 		return failed(t, rc,
 		    "all is written, but not known whether it has its name", e);

@@ -20,7 +20,21 @@ nfs3_patience(struct nfs3 *n, unsigned ms)
 	if (ms == 0)
 		ms = NFS3_PATIENCE_MS;
 	atomic_store(&n->patience_ms, ms);
-	atomic_store(&n->stall_ms, ms < STALL_MS ? ms : STALL_MS);
+	atomic_store(&n->limits.stall_ms, ms < STALL_MS ? ms : STALL_MS);
+}
+
+void
+nfs3_changes_until(struct nfs3 *n, uint64_t ms)
+{
+	atomic_store(&n->limits.changes_until, ms);
+	for (unsigned i = 0; i < n->nconns; i++)
+		nfs3_conn_wake(&n->conn[i]);
+}
+
+void
+nfs3_hurry(struct nfs3 *n, unsigned ms)
+{
+	atomic_store(&n->limits.all_until, now_ms() + ms);
 }
 
 uint64_t
@@ -53,7 +67,7 @@ nfs3_rc(const struct nfs3 *n, const char *what, nfsstat3 st)
 	case NFS3ERR_ACCES:
 	case NFS3ERR_ROFS: return ERR_DENIED;
 	case NFS3ERR_IO: return ERR_CORRUPT;
-	case NFS3ERR_STALE: errno = ESTALE; break;
+	case NFS3ERR_STALE: return ERR_CLOSED;
 	case NFS3ERR_NOTDIR: errno = ENOTDIR; break;
 	case NFS3ERR_ISDIR: errno = EISDIR; break;
 	case NFS3ERR_FBIG: errno = EFBIG; break;
@@ -114,6 +128,7 @@ explain(struct nfs3 *n, int rc, const char *part, struct err *e)
 	    rc == ERR_NOENT        ? "there is no such folder"
 		: rc == ERR_DENIED ? "the server does not permit it"
 		: rc == ERR_NOSPC  ? "the export is full"
+		: rc == ERR_CLOSED ? "it was taken away meanwhile"
 				   : "the server cannot; the log says why");
 }
 
@@ -187,15 +202,18 @@ nfs3_open(const struct nfs3_url *u, const struct nfs3_options *o,
 	n->url = *u;
 	n->read_max = n->write_max = NFS3_IO_SIZE;
 	nfs3_patience(n, o->patience_ms);
+	nfs3_changes_until(n, UINT64_MAX);
+	atomic_store(&n->limits.all_until, UINT64_MAX);
 	n->bounded = o->bounded;
 	pthread_mutex_init(&n->mu, NULL);
+	pthread_mutex_init(&n->files_mu, NULL);
+	TAILQ_INIT(&n->files);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&n->room, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	while (rc == 0 && n->nconns < NFS3_CONNS) {
-		rc =
-		    nfs3_conn_start(&n->conn[n->nconns], &n->url, &n->stall_ms);
+		rc = nfs3_conn_start(&n->conn[n->nconns], &n->url, &n->limits);
 		if (rc == 0)
 			n->nconns++;
 		else
@@ -220,6 +238,7 @@ nfs3_close(struct nfs3 *n)
 	for (unsigned i = 0; i < n->nconns; i++)
 		nfs3_conn_stop(&n->conn[i]);
 	pthread_cond_destroy(&n->room);
+	pthread_mutex_destroy(&n->files_mu);
 	pthread_mutex_destroy(&n->mu);
 	free(n);
 }

@@ -98,14 +98,28 @@ uint64_t nfs3_silent_ms(struct nfs3 *n);
 void nfs3_patience(struct nfs3 *n, unsigned ms);
 uint64_t nfs3_deadline(struct nfs3 *n);
 
+/**
+ * nfs3_changes_until(n, ms): from now_ms() ${ms} on nothing is sent, or sent
+ * again, that changes something, and what is under way then is cut off, so that
+ * it does not arrive later; it waits until ${ms} is set anew.  UINT64_MAX, as
+ * at first: no end.  0: all of that, and what comes, is given up: ERR_BUSY.
+ */
+void nfs3_changes_until(struct nfs3 *n, uint64_t ms);
+
+/** nfs3_hurry(n, ms): so long from now on every call is given up, also of what
+ * would wait without end: ERR_TIMEOUT. */
+void nfs3_hurry(struct nfs3 *n, unsigned ms);
+
 /** nfs3_trouble(n, out, len): why the server cannot be reached, for a person;
  * "" if nothing is known against it. */
 const char *nfs3_trouble(struct nfs3 *n, char *out, size_t len);
 
 /*
  * Calls.  They answer 0; ERR_NOENT, ERR_EXIST, ERR_NOSPC (or over quota),
- * ERR_DENIED, ERR_CORRUPT (the server's disk cannot read it); ERR_TIMEOUT: the
- * server did not answer for as long as patience lasts; ERR_SYS: else, logged.
+ * ERR_DENIED, ERR_CORRUPT (the server's disk cannot read it), ERR_CLOSED (what
+ * the handle led to is gone: removed, or not exported any more); ERR_TIMEOUT:
+ * the server did not answer for as long as patience lasts; ERR_BUSY: see
+ * nfs3_changes_until; ERR_SYS: else, logged.
  * What they change is durable when they answer.
  */
 int nfs3_lookup(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
@@ -121,14 +135,25 @@ int nfs3_mkdir(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
 int nfs3_create(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
     uint32_t mode, struct nfs3_fh *out);
 
+bool nfs3_same(const struct nfs3_fh *a, const struct nfs3_fh *b);
+
 /** nfs3_remove, nfs3_rename: unless the client is bounded they wait for the
- * server without end: half done, they would have to be done again anyway. */
+ * server without end: half done, they would have to be done again anyway.
+ * ${what}, or NULL: the file that is renamed, to tell whether a call that had
+ * no answer has done it; without it, any file of that name will do. */
 int nfs3_remove(struct nfs3 *n, const struct nfs3_fh *dir, const char *name);
 int nfs3_rename(struct nfs3 *n, const struct nfs3_fh *from_dir,
-    const char *from, const struct nfs3_fh *to_dir, const char *to);
+    const char *from, const struct nfs3_fh *to_dir, const char *to,
+    const struct nfs3_fh *what);
 
 /** nfs3_truncate: without end, too. */
 int nfs3_truncate(struct nfs3 *n, const struct nfs3_fh *fh, uint64_t size);
+
+/** nfs3_put(n, fh, data, len): a small record at the beginning of a file,
+ * durable.  It does not go by nfs3_changes_until: for the record of who may
+ * change things. */
+int nfs3_put(
+    struct nfs3 *n, const struct nfs3_fh *fh, const void *data, uint32_t len);
 
 /** nfs3_own(n, fh, like): owner, group and permissions as ${like} has them.
  * Whoever may not give files away still sets the permissions. */

@@ -11,17 +11,23 @@
 #include "proto/base/log.h"
 #include "proto/nfs/nfs3_impl.h"
 
-enum { LIST_BYTES = 32768 };
+enum {
+	LIST_BYTES = 32768,
+	LIST_MAX = 64 << 20, /* bytes of names: a server that never ends */
+	LIST_TRIES = 20,     /* of a folder that changes all the time */
+	IO_MIN = 4096        /* what a server takes less of it takes in parts */
+};
 
 struct call {
 	struct nfs3_op op;
 	sem_t done;
-	int rc; /* ERR_TIMEOUT, or 0: st */
+	int rc; /* ERR_TIMEOUT, ERR_BUSY, or 0: st */
 	nfsstat3 st;
 	union {
 		struct LOOKUP3args lookup;
 		struct GETATTR3args getattr;
 		struct SETATTR3args setattr;
+		struct WRITE3args write;
 		struct MKDIR3args mkdir;
 		struct CREATE3args create;
 		struct REMOVE3args remove;
@@ -45,6 +51,7 @@ struct call {
 SEND(lookup, lookup)
 SEND(getattr, getattr)
 SEND(setattr, setattr)
+SEND(write, write)
 SEND(mkdir, mkdir)
 SEND(create, create)
 SEND(remove, remove)
@@ -60,7 +67,7 @@ call_done(struct nfs3_op *op, const void *res)
 	struct call *c = (struct call *)op;
 
 	if (res == NULL) {
-		c->rc = ERR_TIMEOUT;
+		c->rc = op->fenced ? ERR_BUSY : ERR_TIMEOUT;
 	} else {
 		c->st = *(const nfsstat3 *)res;
 		if (c->st == NFS3_OK && c->take != NULL)
@@ -69,7 +76,7 @@ call_done(struct nfs3_op *op, const void *res)
 	sem_post(&c->done);
 }
 
-/* ERR_TIMEOUT, or 0: ${c->st} says. */
+/* ERR_TIMEOUT, ERR_BUSY, or 0: ${c->st} says. */
 static int
 call(struct nfs3 *n, struct call *c,
     int (*send)(struct rpc_context *rpc, rpc_cb cb, struct nfs3_op *op),
@@ -84,6 +91,15 @@ call(struct nfs3 *n, struct call *c,
 		;
 	sem_destroy(&c->done);
 	return c->rc;
+}
+
+static int
+change(struct nfs3 *n, struct call *c,
+    int (*send)(struct rpc_context *rpc, rpc_cb cb, struct nfs3_op *op),
+    uint64_t deadline_ms)
+{
+	c->op.changes = true;
+	return call(n, c, send, deadline_ms);
 }
 
 static void
@@ -186,7 +202,7 @@ nfs3_mkdir(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
 	int rc;
 
 	out->len = 0;
-	rc = call(n, &c, send_mkdir, nfs3_deadline(n));
+	rc = change(n, &c, send_mkdir, nfs3_deadline(n));
 	if (rc == 0)
 		rc = nfs3_rc(n, name, c.st);
 	if (rc == ERR_EXIST || (rc == 0 && out->len == 0))
@@ -224,7 +240,7 @@ nfs3_create(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
 	random_bytes(c.a.create.how.createhow3_u.verf,
 	    sizeof(c.a.create.how.createhow3_u.verf));
 	out->len = 0;
-	rc = call(n, &c, send_create, nfs3_deadline(n));
+	rc = change(n, &c, send_create, nfs3_deadline(n));
 	if (rc == 0)
 		rc = nfs3_rc(n, name, c.st);
 	if (rc == 0 && out->len == 0)
@@ -234,7 +250,7 @@ nfs3_create(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
 	m.a.setattr.object = nfs3_raw_fh(out);
 	m.a.setattr.new_attributes.mode.set_it = 1;
 	m.a.setattr.new_attributes.mode.set_mode3_u.mode = mode;
-	rc = call(n, &m, send_setattr, nfs3_deadline(n));
+	rc = change(n, &m, send_setattr, nfs3_deadline(n));
 	return rc != 0 ? rc : nfs3_rc(n, name, m.st);
 }
 
@@ -250,7 +266,7 @@ nfs3_remove(struct nfs3 *n, const struct nfs3_fh *dir, const char *name)
 {
 	struct call c = { .a.remove.object = {
 			      nfs3_raw_fh(dir), (char *)(uintptr_t)name } };
-	int rc = call(n, &c, send_remove, change_deadline(n));
+	int rc = change(n, &c, send_remove, change_deadline(n));
 
 	/* The first sending has done it. */
 	if (rc == 0 && c.st == NFS3ERR_NOENT && c.op.again)
@@ -258,9 +274,15 @@ nfs3_remove(struct nfs3 *n, const struct nfs3_fh *dir, const char *name)
 	return rc != 0 ? rc : nfs3_rc(n, name, c.st);
 }
 
+bool
+nfs3_same(const struct nfs3_fh *a, const struct nfs3_fh *b)
+{
+	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
 int
 nfs3_rename(struct nfs3 *n, const struct nfs3_fh *from_dir, const char *from,
-    const struct nfs3_fh *to_dir, const char *to)
+    const struct nfs3_fh *to_dir, const char *to, const struct nfs3_fh *what)
 {
 	struct call c = {
 		.a.rename = { { nfs3_raw_fh(from_dir),
@@ -268,10 +290,15 @@ nfs3_rename(struct nfs3 *n, const struct nfs3_fh *from_dir, const char *from,
 		    { nfs3_raw_fh(to_dir), (char *)(uintptr_t)to } }
 	};
 	struct nfs3_fh fh;
-	int rc = call(n, &c, send_rename, change_deadline(n));
+	int rc = change(n, &c, send_rename, change_deadline(n));
 
-	if (rc == 0 && c.st == NFS3ERR_NOENT && c.op.again)
-		return nfs3_lookup(n, to_dir, to, &fh, NULL);
+	if (rc == 0 && c.st == NFS3ERR_NOENT && c.op.again) {
+		rc = nfs3_lookup(n, to_dir, to, &fh, NULL);
+		/* What is there may as well be another. */
+		if (rc == 0 && what != NULL && !nfs3_same(&fh, what))
+			rc = ERR_NOENT;
+		return rc;
+	}
 	return rc != 0 ? rc : nfs3_rc(n, from, c.st);
 }
 
@@ -281,9 +308,39 @@ nfs3_truncate(struct nfs3 *n, const struct nfs3_fh *fh, uint64_t size)
 	struct call c = { .a.setattr = { .object = nfs3_raw_fh(fh),
 			      .new_attributes.size = {
 				  .set_it = 1, .set_size3_u.size = size } } };
-	int rc = call(n, &c, send_setattr, change_deadline(n));
+	int rc = change(n, &c, send_setattr, change_deadline(n));
 
 	return rc != 0 ? rc : nfs3_rc(n, "truncate", c.st);
+}
+
+static void
+take_count(struct call *c, const void *res)
+{
+	*(uint32_t *)c->out =
+	    ((const struct WRITE3res *)res)->WRITE3res_u.resok.count;
+}
+
+int
+nfs3_put(
+    struct nfs3 *n, const struct nfs3_fh *fh, const void *data, uint32_t len)
+{
+	uint32_t count = 0;
+	struct call c = { .a.write = { .file = nfs3_raw_fh(fh),
+			      .count = len,
+			      .stable = FILE_SYNC,
+			      .data = { len, (char *)(uintptr_t)data } },
+		.take = take_count,
+		.out = &count };
+	int rc = call(n, &c, send_write, nfs3_deadline(n));
+
+	if (rc == 0)
+		rc = nfs3_rc(n, "write", c.st);
+	if (rc == 0 && count != len) {
+		errno = EIO;
+		rc = log_sys("nfs://%s%s: a record was written in part",
+		    n->url.host, n->url.path);
+	}
+	return rc;
 }
 
 static int
@@ -291,7 +348,7 @@ set_owner(struct nfs3 *n, const struct nfs3_fh *fh, const struct sattr3 *as)
 {
 	struct call c = { .a.setattr = { .object = nfs3_raw_fh(fh),
 			      .new_attributes = *as } };
-	int rc = call(n, &c, send_setattr, nfs3_deadline(n));
+	int rc = change(n, &c, send_setattr, nfs3_deadline(n));
 
 	return rc != 0 ? rc : nfs3_rc(n, "setattr", c.st);
 }
@@ -338,24 +395,51 @@ take_names(struct call *c, const void *res)
 	memcpy(out->verf, r->cookieverf, sizeof(out->verf));
 }
 
+/* ERR_BUSY: it has changed so that the server cannot go on. */
+static int
+list_all(struct nfs3 *n, const struct nfs3_fh *dir, struct names *names)
+{
+	int rc = 0;
+
+	while (rc == 0 && !names->eof) {
+		struct call c = { .a.readdir = { .dir = nfs3_raw_fh(dir),
+				      .cookie = names->cookie,
+				      .count = LIST_BYTES },
+			.take = take_names,
+			.out = names };
+
+		memcpy(
+		    c.a.readdir.cookieverf, names->verf, sizeof(names->verf));
+		rc = call(n, &c, send_readdir, nfs3_deadline(n));
+		if (rc == 0 && c.st == NFS3ERR_BAD_COOKIE)
+			return ERR_BUSY;
+		if (rc == 0)
+			rc = nfs3_rc(n, "list", c.st);
+		if (rc == 0 && names->text.len > LIST_MAX) {
+			errno = EFBIG;
+			rc = log_sys("nfs://%s%s: a folder without an end",
+			    n->url.host, n->url.path);
+		}
+	}
+	return rc;
+}
+
 int
 nfs3_list(struct nfs3 *n, const struct nfs3_fh *dir,
     int (*visit)(void *arg, const char *name), void *arg)
 {
 	struct names names = { .cookie = 0 };
-	int rc = 0;
+	int rc;
 
-	while (rc == 0 && !names.eof) {
-		struct call c = { .a.readdir = { .dir = nfs3_raw_fh(dir),
-				      .cookie = names.cookie,
-				      .count = LIST_BYTES },
-			.take = take_names,
-			.out = &names };
-
-		memcpy(c.a.readdir.cookieverf, names.verf, sizeof(names.verf));
-		rc = call(n, &c, send_readdir, nfs3_deadline(n));
-		if (rc == 0)
-			rc = nfs3_rc(n, "list", c.st);
+	for (int i = 0; (rc = list_all(n, dir, &names)) == ERR_BUSY; i++) {
+		buf_fini(&names.text);
+		memset(&names, 0, sizeof(names));
+		if (i < LIST_TRIES)
+			continue;
+		errno = EAGAIN;
+		rc = log_sys("nfs://%s%s: a folder changes all the time",
+		    n->url.host, n->url.path);
+		break;
 	}
 	for (size_t at = 0; rc == 0 && at < names.text.len;) {
 		const char *name = (const char *)names.text.data + at;
@@ -403,9 +487,9 @@ take_fsinfo(struct call *c, const void *res)
 	struct nfs3 *n = c->out;
 
 	if (r->rtmax > 0 && r->rtmax < n->read_max)
-		n->read_max = r->rtmax;
+		n->read_max = r->rtmax > IO_MIN ? r->rtmax : IO_MIN;
 	if (r->wtmax > 0 && r->wtmax < n->write_max)
-		n->write_max = r->wtmax;
+		n->write_max = r->wtmax > IO_MIN ? r->wtmax : IO_MIN;
 }
 
 int

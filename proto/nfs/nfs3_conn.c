@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "proto/base/io.h"
@@ -23,19 +24,26 @@ enum {
 pthread_mutex_t nfs3_libnfs_mu = PTHREAD_MUTEX_INITIALIZER;
 
 void
-nfs3_conn_give(struct nfs3_conn *c, struct nfs3_op *op)
+nfs3_conn_wake(struct nfs3_conn *c)
 {
 	uint64_t one = 1;
 
+	if (write(c->wake, &one, sizeof(one)) == -1)
+		return; /* it is awake already */
+}
+
+void
+nfs3_conn_give(struct nfs3_conn *c, struct nfs3_op *op)
+{
 	op->conn = c;
 	op->again = false;
+	op->fenced = false;
 	op->not_before_ms = 0;
 	atomic_fetch_add(&c->load, 1);
 	pthread_mutex_lock(&c->mu);
 	TAILQ_INSERT_TAIL(&c->inbox, op, link);
 	pthread_mutex_unlock(&c->mu);
-	if (write(c->wake, &one, sizeof(one)) == -1)
-		return; /* it is awake already */
+	nfs3_conn_wake(c);
 }
 
 static void
@@ -62,7 +70,8 @@ answered(struct rpc_context *rpc, int status, void *data, void *arg)
 	struct nfs3_conn *c = op->conn;
 
 	(void)rpc;
-	c->flying--;
+	TAILQ_REMOVE(&c->flying, op, link);
+	c->nflying--;
 	if (status != RPC_STATUS_SUCCESS || data == NULL) {
 		if (status == RPC_STATUS_ERROR && !c->broken)
 			trouble(c, data != NULL ? data : "no answer");
@@ -74,6 +83,8 @@ answered(struct rpc_context *rpc, int status, void *data, void *arg)
 	c->heard_ms = now_ms();
 	if (c->heard_ms - op->sent_ms < c->way_ms)
 		c->way_ms = c->heard_ms - op->sent_ms;
+	if (op->sent_ms > c->passed_ms)
+		c->passed_ms = op->sent_ms;
 	if (*(const nfsstat3 *)data == NFS3ERR_JUKEBOX) {
 		op->again = true;
 		op->not_before_ms = now_ms() + BUSY_PAUSE_MS;
@@ -81,6 +92,20 @@ answered(struct rpc_context *rpc, int status, void *data, void *arg)
 		return;
 	}
 	finish(c, op, data);
+}
+
+/*
+ * What is given up, or was under way when this process died, is not to be sent
+ * by the kernel later on: it is sent again, or somebody else has the packs.
+ */
+static void
+forget_at_close(struct nfs3_conn *c)
+{
+	const struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+
+	if (setsockopt(rpc_get_fd(c->rpc), SOL_SOCKET, SO_LINGER, &at_once,
+		sizeof(at_once)) == -1)
+		log_debug("nfs: no linger");
 }
 
 static void
@@ -98,6 +123,7 @@ connected(struct rpc_context *rpc, int status, void *data, void *arg)
 	c->up = true;
 	c->backoff_ms = BACKOFF_MIN_MS;
 	c->heard_ms = now_ms();
+	forget_at_close(c);
 }
 
 /* All calls under way come back to ${todo}. */
@@ -143,6 +169,7 @@ begin_connection(struct nfs3_conn *c)
 	c->up = false;
 	c->broken = false;
 	c->way_ms = NFS3_FLYING_MAX;
+	c->passed_ms = 0;
 	c->heard_ms = now_ms();
 	rc = c->url->nfsport != 0
 	    ? rpc_connect_port_async(c->rpc, c->url->host, c->url->nfsport,
@@ -167,11 +194,14 @@ take_inbox(struct nfs3_conn *c)
 static void
 expire(struct nfs3_conn *c, uint64_t now)
 {
+	bool fenced = atomic_load(&c->limits->changes_until) == NFS3_FENCED,
+	     all = now >= atomic_load(&c->limits->all_until);
 	struct nfs3_op *op, *next;
 
 	for (op = TAILQ_FIRST(&c->todo); op != NULL; op = next) {
 		next = TAILQ_NEXT(op, link);
-		if (now < op->deadline_ms)
+		op->fenced = op->changes && fenced;
+		if (now < op->deadline_ms && !op->fenced && !all)
 			continue;
 		TAILQ_REMOVE(&c->todo, op, link);
 		finish(c, op, NULL);
@@ -189,25 +219,61 @@ flying_max(const struct nfs3_conn *c)
 static void
 send_all(struct nfs3_conn *c, uint64_t now)
 {
+	bool may_change = now < atomic_load(&c->limits->changes_until);
 	struct nfs3_op *op, *next;
 
 	for (op = TAILQ_FIRST(&c->todo);
-	     op != NULL && c->flying < flying_max(c) && !c->broken; op = next) {
+	     op != NULL && c->nflying < flying_max(c) && !c->broken;
+	     op = next) {
 		next = TAILQ_NEXT(op, link);
-		if (now < op->not_before_ms)
+		if (now < op->not_before_ms || (op->changes && !may_change))
 			continue;
 		TAILQ_REMOVE(&c->todo, op, link);
-		if (c->flying == 0)
+		if (c->nflying == 0)
 			c->heard_ms = now;
-		c->flying++;
+		TAILQ_INSERT_TAIL(&c->flying, op, link);
+		c->nflying++;
 		op->sent_ms = now;
 		if (op->send(c->rpc, answered, op) != 0) {
-			c->flying--;
+			TAILQ_REMOVE(&c->flying, op, link);
+			c->nflying--;
 			TAILQ_INSERT_HEAD(&c->todo, op, link);
 			trouble(c, rpc_get_error(c->rpc));
 			c->broken = true;
 		}
 	}
+}
+
+/*
+ * No answer at all; or none to a call while such come that were sent as long
+ * after it as is waited for: that one is lost.  (Not by its age alone: over a
+ * slow line it may wait for its turn.)
+ */
+static bool
+stalls(const struct nfs3_conn *c, uint64_t now)
+{
+	const struct nfs3_op *oldest = TAILQ_FIRST(&c->flying);
+	unsigned stall_ms = atomic_load(&c->limits->stall_ms);
+
+	return oldest != NULL &&
+	    (now >= atomic_load(&c->limits->all_until) ||
+		now - c->heard_ms > stall_ms ||
+		(c->passed_ms > oldest->sent_ms &&
+		    c->passed_ms - oldest->sent_ms > stall_ms));
+}
+
+/* A change is under way that may not come to the server any more. */
+static bool
+must_not_arrive(const struct nfs3_conn *c, uint64_t now)
+{
+	const struct nfs3_op *op;
+
+	if (now < atomic_load(&c->limits->changes_until))
+		return false;
+	TAILQ_FOREACH(op, &c->flying, link)
+	if (op->changes)
+		return true;
+	return false;
 }
 
 static void
@@ -225,15 +291,17 @@ look(struct nfs3_conn *c)
 		trouble(c, "it does not take the connection");
 		c->broken = true;
 	}
-	if (c->flying > 0 && now - c->heard_ms > atomic_load(c->stall_ms)) {
+	if (stalls(c, now)) {
 		trouble(c, "it takes calls and does not answer");
 		c->broken = true;
 	}
+	if (must_not_arrive(c, now))
+		c->broken = true;
 	if (c->broken)
 		give_up_connection(c);
 	expire(c, now);
 	/* For those who ask how long it has been silent. */
-	waits = c->flying > 0 || !TAILQ_EMPTY(&c->todo);
+	waits = c->nflying > 0 || !TAILQ_EMPTY(&c->todo);
 	if (!waits ||
 	    (c->up && c->heard_ms >= since && now - c->heard_ms < TICK_MS))
 		atomic_store(&c->silent_since_ms, 0);
@@ -244,7 +312,7 @@ look(struct nfs3_conn *c)
 static int
 wait_ms(const struct nfs3_conn *c)
 {
-	return c->flying > 0 || !TAILQ_EMPTY(&c->todo) || c->ctx != NULL
+	return c->nflying > 0 || !TAILQ_EMPTY(&c->todo) || c->ctx != NULL
 	    ? TICK_MS
 	    : -1;
 }
@@ -285,16 +353,17 @@ conn_main(void *arg)
 
 int
 nfs3_conn_start(
-    struct nfs3_conn *c, const struct nfs3_url *url, atomic_uint *stall_ms)
+    struct nfs3_conn *c, const struct nfs3_url *url, struct nfs3_limits *limits)
 {
 	int rc;
 
 	memset(c, 0, sizeof(*c));
 	c->url = url;
-	c->stall_ms = stall_ms;
+	c->limits = limits;
 	c->backoff_ms = BACKOFF_MIN_MS;
 	TAILQ_INIT(&c->inbox);
 	TAILQ_INIT(&c->todo);
+	TAILQ_INIT(&c->flying);
 	pthread_mutex_init(&c->mu, NULL);
 	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->wake == -1) {
@@ -315,11 +384,8 @@ fail:
 void
 nfs3_conn_stop(struct nfs3_conn *c)
 {
-	uint64_t one = 1;
-
 	atomic_store(&c->stop, true);
-	if (write(c->wake, &one, sizeof(one)) == -1)
-		log_debug("nfs: awake already");
+	nfs3_conn_wake(c);
 	pthread_join(c->thread, NULL);
 	close(c->wake);
 	pthread_mutex_destroy(&c->mu);

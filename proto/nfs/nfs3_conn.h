@@ -41,19 +41,33 @@ struct nfs3_op {
 	/* Hand it to libnfs, with ${cb} and ${op}; not 0: no memory. */
 	int (*send)(struct rpc_context *rpc, rpc_cb cb, struct nfs3_op *op);
 	/* ${res} is libnfs's answer, which begins with its nfsstat3; NULL: the
-	 * deadline has come.  In the connection's thread: must not wait. */
+	 * deadline has come, or, with ${fenced}, changes are refused for good.
+	 * In the connection's thread: must not wait. */
 	void (*done)(struct nfs3_op *op, const void *res);
+	bool changes; /* goes by nfs3_changes_until */
+	bool fenced;
 	uint64_t deadline_ms;   /* UINT64_MAX: none */
 	uint64_t not_before_ms; /* the server asked for some time */
 	uint64_t sent_ms;
 	bool again; /* it was sent before, and may have been done */
 };
 
+/* How a server is waited for; of all connections of a client. */
+struct nfs3_limits {
+	atomic_uint stall_ms; /* so long no answer: connect anew */
+	/* now_ms() from which on nothing is sent that changes something;
+	 * UINT64_MAX: never, NFS3_FENCED: all of that is given up. */
+	_Atomic uint64_t changes_until;
+	_Atomic uint64_t all_until; /* from then on every call is given up */
+};
+
+#define NFS3_FENCED 0
+
 TAILQ_HEAD(nfs3_ops, nfs3_op);
 
 struct nfs3_conn {
 	const struct nfs3_url *url;
-	atomic_uint *stall_ms; /* so long no answer: connect anew */
+	struct nfs3_limits *limits;
 	pthread_t thread;
 	int wake;
 	atomic_uint load; /* calls given and not done */
@@ -68,22 +82,25 @@ struct nfs3_conn {
 	struct rpc_context *rpc;
 	bool up;     /* else, with ctx: being connected */
 	bool broken; /* to be given up after rpc_service */
-	unsigned flying;
-	uint64_t way_ms; /* the quickest answer of this connection took */
+	struct nfs3_ops flying;
+	unsigned nflying;
+	uint64_t passed_ms; /* when what was answered was sent, at the latest */
+	uint64_t way_ms;    /* the quickest answer of this connection took */
 	uint64_t heard_ms;
 	uint64_t next_try_ms;
 	unsigned backoff_ms;
 	struct nfs3_ops todo;
 };
 
-/** nfs3_conn_start(c, url, stall_ms): ERR_SYS.  nfs3_conn_stop(c): all calls
+/** nfs3_conn_start(c, url, limits): ERR_SYS.  nfs3_conn_stop(c): all calls
  * are done. */
-int nfs3_conn_start(
-    struct nfs3_conn *c, const struct nfs3_url *url, atomic_uint *stall_ms);
+int nfs3_conn_start(struct nfs3_conn *c, const struct nfs3_url *url,
+    struct nfs3_limits *limits);
 void nfs3_conn_stop(struct nfs3_conn *c);
 
-/** nfs3_conn_give(c, op): any thread. */
+/** nfs3_conn_give(c, op): any thread.  nfs3_conn_wake(c): to look again. */
 void nfs3_conn_give(struct nfs3_conn *c, struct nfs3_op *op);
+void nfs3_conn_wake(struct nfs3_conn *c);
 
 /* libnfs has statics that contexts and connections change. */
 extern pthread_mutex_t nfs3_libnfs_mu;

@@ -30,6 +30,7 @@ struct piece {
 TAILQ_HEAD(pieces, piece);
 
 struct nfs3_file {
+	TAILQ_ENTRY(nfs3_file) link;
 	struct nfs3 *n;
 	struct nfs3_fh fh;
 	pthread_mutex_t mu;

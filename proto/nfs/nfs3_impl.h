@@ -5,18 +5,25 @@
 
 #include "proto/nfs/nfs3_conn.h"
 
+struct nfs3_file;
+TAILQ_HEAD(nfs3_files, nfs3_file);
+
+/* Locks, in the order in which they are taken: files_mu, a file's, mu. */
 struct nfs3 {
 	struct nfs3_url url;
 	struct nfs3_fh root; /* set before it is handed out, as the next */
 	uint32_t read_max, write_max;
 	atomic_uint patience_ms;
-	atomic_uint stall_ms;
+	struct nfs3_limits limits;
 	bool bounded; /* constant */
 	unsigned nconns;
 	struct nfs3_conn conn[NFS3_CONNS];
 
 	_Atomic uint64_t unsent; /* bytes of pieces that the server may not
 				    have yet */
+
+	pthread_mutex_t files_mu;
+	struct nfs3_files files; /* guarded by files_mu: those that are open */
 
 	/* What files keep until it is on disk. */
 	pthread_mutex_t mu;

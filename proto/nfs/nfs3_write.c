@@ -33,11 +33,19 @@ piece_free(struct piece *p)
 	free(p);
 }
 
+/* What is written and will not be committed has no right to its room. */
 static void
 file_fails(struct nfs3_file *f, int rc)
 {
+	struct piece *p, *next;
+
 	if (f->error == 0)
 		f->error = rc;
+	for (p = TAILQ_FIRST(&f->pieces); p != NULL; p = next) {
+		next = TAILQ_NEXT(p, link);
+		if (p->state == PIECE_WRITTEN)
+			piece_free(p);
+	}
 }
 
 static uint64_t
@@ -72,6 +80,8 @@ piece_done(struct nfs3_op *op, const void *answer)
 	const struct WRITE3res *res = answer;
 	const struct WRITE3resok *ok =
 	    res != NULL ? &res->WRITE3res_u.resok : NULL;
+	/* Else what went before may be in the server's memory only. */
+	bool whole = p->at == 0;
 
 	pthread_mutex_lock(&f->mu);
 	f->flying--;
@@ -79,16 +89,17 @@ piece_done(struct nfs3_op *op, const void *answer)
 	f->written += p->len;
 	atomic_fetch_sub(&f->n->unsent, p->len);
 	if (res == NULL) {
-		file_fails(f, ERR_TIMEOUT);
-		piece_free(p);
+		file_fails(f, op->fenced ? ERR_BUSY : ERR_TIMEOUT);
 	} else if (res->status != NFS3_OK || ok->count == 0 ||
 	    ok->count > p->len - p->at) {
 		/* Of all that are under way one is told of. */
-		if (f->error == 0)
-			file_fails(f,
-			    write_rc(f, "write",
-				res->status != NFS3_OK ? res->status
-						       : NFS3ERR_SERVERFAULT));
+		file_fails(f,
+		    f->error != 0
+			? f->error
+			: write_rc(f, "write",
+			      res->status != NFS3_OK ? res->status
+						     : NFS3ERR_SERVERFAULT));
+	} else if (f->error != 0) {
 		piece_free(p);
 	} else if (p->at > 0 &&
 	    memcmp(p->verf, ok->verf, sizeof(p->verf)) != 0) {
@@ -102,7 +113,7 @@ piece_done(struct nfs3_op *op, const void *answer)
 		if (p->at < p->len) {
 			f->written -= p->len;
 			piece_send(p);
-		} else if (ok->committed == FILE_SYNC) {
+		} else if (whole && ok->committed == FILE_SYNC) {
 			piece_free(p);
 		} else if (f->written >= commit_at(f->n)) {
 			file_commit(f);
@@ -134,6 +145,7 @@ piece_send(struct piece *p)
 	atomic_fetch_add(&f->n->unsent, p->len);
 	p->op.send = send_write;
 	p->op.done = piece_done;
+	p->op.changes = true;
 	p->op.deadline_ms = file_deadline(f);
 	p->args.file = nfs3_raw_fh(&f->fh);
 	p->args.offset = p->off + p->at;
@@ -157,7 +169,7 @@ commit_done(struct nfs3_op *op, const void *answer)
 	f->committing = false;
 	f->ncommits++;
 	if (res == NULL)
-		file_fails(f, ERR_TIMEOUT);
+		file_fails(f, op->fenced ? ERR_BUSY : ERR_TIMEOUT);
 	else if (res->status != NFS3_OK)
 		file_fails(f, write_rc(f, "commit", res->status));
 	for (p = TAILQ_FIRST(&f->pieces); p != NULL; p = next) {
@@ -215,6 +227,48 @@ wait_moved(struct nfs3_file *f)
 	pthread_cond_wait(&f->moved, &f->mu);
 }
 
+/* Locked. */
+static void
+flush(struct nfs3_file *f)
+{
+	struct piece *p = TAILQ_LAST(&f->pieces, pieces);
+
+	if (p != NULL && p->state == PIECE_FILLING)
+		piece_send(p);
+}
+
+/*
+ * Who waits for room may have none of it himself, and those who have it may be
+ * at rest, or wait for us: so it is taken of all files.
+ */
+static void
+ask_for_room(struct nfs3 *n)
+{
+	struct nfs3_file *f;
+
+	pthread_mutex_lock(&n->files_mu);
+	TAILQ_FOREACH(f, &n->files, link)
+	{
+		pthread_mutex_lock(&f->mu);
+		flush(f);
+		if (f->written > 0)
+			file_commit(f);
+		pthread_mutex_unlock(&f->mu);
+	}
+	pthread_mutex_unlock(&n->files_mu);
+}
+
+static int
+error_of(struct nfs3_file *f)
+{
+	int rc;
+
+	pthread_mutex_lock(&f->mu);
+	rc = f->error;
+	pthread_mutex_unlock(&f->mu);
+	return rc;
+}
+
 /*
  * Room for ${rooms} pieces, as long as patience lasts: all at once, or two who
  * have some each would wait for each other.  Nothing is locked.
@@ -229,18 +283,14 @@ take_room(struct nfs3_file *f, uint64_t rooms)
 
 	pthread_mutex_lock(&n->mu);
 	while (n->kept > 0 && n->kept + want > NFS3_KEPT_MAX) {
-		if (now_ms() >= until) {
-			rc = ERR_TIMEOUT;
-			break;
-		}
-		/* It may be this file that has it all. */
 		pthread_mutex_unlock(&n->mu);
-		pthread_mutex_lock(&f->mu);
-		if (f->written > 0)
-			file_commit(f);
-		pthread_mutex_unlock(&f->mu);
+		rc = error_of(f);
+		if (rc == 0 && now_ms() >= until)
+			rc = ERR_TIMEOUT;
+		if (rc == 0)
+			ask_for_room(n);
 		pthread_mutex_lock(&n->mu);
-		if (n->kept + want <= NFS3_KEPT_MAX)
+		if (rc != 0 || n->kept + want <= NFS3_KEPT_MAX)
 			break;
 		clock_gettime(CLOCK_MONOTONIC, &t);
 		t.tv_nsec += ROOM_TICK_MS * 1000000L;
@@ -386,16 +436,6 @@ nfs3_file_write(
 	return rc;
 }
 
-/* Locked. */
-static void
-flush(struct nfs3_file *f)
-{
-	struct piece *p = TAILQ_LAST(&f->pieces, pieces);
-
-	if (p != NULL && p->state == PIECE_FILLING)
-		piece_send(p);
-}
-
 void
 nfs3_file_flush(struct nfs3_file *f)
 {
@@ -485,6 +525,9 @@ nfs3_file_new(
 	f->size = f->end = size;
 	f->patient = patient;
 	f->foreign = true;
+	pthread_mutex_lock(&n->files_mu);
+	TAILQ_INSERT_TAIL(&n->files, f, link);
+	pthread_mutex_unlock(&n->files_mu);
 	TAILQ_INIT(&f->pieces);
 	pthread_mutex_init(&f->mu, NULL);
 	pthread_cond_init(&f->moved, NULL);
@@ -498,6 +541,9 @@ nfs3_file_free(struct nfs3_file *f)
 
 	if (f == NULL)
 		return;
+	pthread_mutex_lock(&f->n->files_mu);
+	TAILQ_REMOVE(&f->n->files, f, link);
+	pthread_mutex_unlock(&f->n->files_mu);
 	pthread_mutex_lock(&f->mu);
 	flush(f);
 	while (f->flying > 0 || f->committing)

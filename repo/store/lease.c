@@ -19,10 +19,11 @@
 
 enum {
 	HOLDER_LEN = 16,
+	RECORD_LEN = 512, /* at least: it is written in place */
 	RECORD_MAX = 4096,
-	END_MS = 3000,   /* for the server to hear that it is given back */
-	LOOK_MS = 1000,  /* between looks at another's record */
-	SETTLE_MS = 500, /* two who begin at once: the later one has it */
+	END_MS = 3000,  /* for the server to hear that it is given back */
+	LOOK_MS = 1000, /* between looks at another's record */
+	MISSED_MAX = 3, /* renewals that did not find the record */
 	HOST_LEN = 65
 };
 
@@ -38,6 +39,8 @@ struct lease {
 	char *url;
 	int dirfd; /* the repository's; our own */
 	struct record mine;
+	struct nfs3_fh fh; /* of the file that we made for it */
+	unsigned missed;   /* its thread only */
 	pthread_t thread;
 	bool running;
 	pthread_mutex_t mu;
@@ -90,47 +93,38 @@ record_print(const struct record *r, struct buf *out)
 
 /* ERR_NOENT: nobody has it; ERR_CORRUPT: nobody can tell who. */
 static int
-record_read(struct lease *l, struct record *r, struct nfs3_fh *fh)
+record_read(struct lease *l, const char *name, struct record *r)
 {
 	struct nfs3_attr attr;
 	struct nfs3_file *f;
+	struct nfs3_fh fh;
 	char text[RECORD_MAX];
 	size_t len;
 	int rc;
 
-	rc = nfs3_lookup(l->n, nfs3_root(l->n), LEASE_FILE, fh, &attr);
+	rc = nfs3_lookup(l->n, nfs3_root(l->n), name, &fh, &attr);
 	if (rc != 0)
 		return rc;
-	f = nfs3_file_new(l->n, fh, attr.size, false);
+	f = nfs3_file_new(l->n, &fh, attr.size, false);
 	rc = nfs3_file_read(f, text, sizeof(text), 0, &len);
 	nfs3_file_free(f);
+	/* Taken away between the two. */
+	if (rc == ERR_CLOSED)
+		return ERR_NOENT;
 	return rc != 0 ? rc : record_parse(text, len, r);
 }
 
-/* In place: the record grows by a digit now and then, and never shrinks. */
+/* To the file that we made, whatever its name leads to by now. */
 static int
 record_write(struct lease *l)
 {
 	struct buf text = { 0 };
-	struct nfs3_file *f;
-	struct nfs3_fh fh;
-	struct iovec iov;
 	int rc;
 
 	record_print(&l->mine, &text);
-	rc = nfs3_lookup(l->n, nfs3_root(l->n), LEASE_FILE, &fh, NULL);
-	if (rc == ERR_NOENT)
-		rc = nfs3_create(l->n, nfs3_root(l->n), LEASE_FILE, 0600, &fh);
-	if (rc == 0) {
-		f = nfs3_file_new(l->n, &fh, 0, false);
-		iov = (struct iovec){ text.data, text.len };
-		rc = nfs3_file_write(f, &iov, 1, 0);
-		if (rc == 0)
-			rc = nfs3_file_sync(f);
-		if (rc == 0)
-			rc = nfs3_file_cut(f, text.len);
-		nfs3_file_free(f);
-	}
+	while (text.len < RECORD_LEN)
+		buf_u8(&text, '\n');
+	rc = nfs3_put(l->n, &l->fh, text.data, (uint32_t)text.len);
 	buf_fini(&text);
 	return rc;
 }
@@ -176,49 +170,94 @@ nap(unsigned ms)
 static int
 busy(const struct lease *l, const struct record *r, struct err *e)
 {
+	if (*r->holder == 0)
+		return err_set(e, ERR_BUSY,
+		    "%s: another daemon is about to take the packs; stop it "
+		    "first, or try again in a moment",
+		    l->url);
 	return err_set(e, ERR_BUSY,
 	    "%s: the packs are in use by a daemon on %s since %s; stop it "
 	    "first, or, if it is gone for good, try again in a moment",
 	    l->url, r->host, r->since);
 }
 
-/* Whether whoever the record names is at work. */
+static bool
+same_record(const struct record *a, const struct record *b)
+{
+	return strcmp(a->holder, b->holder) == 0 && a->beat == b->beat;
+}
+
+/* Whether whoever the record names, or whoever wrote one that cannot be read
+ * (all zero), is at work. */
 static int
 wait_for_silence(struct lease *l, struct record *r, struct err *e)
 {
-	uint64_t until = now_ms() + LEASE_MS, beat = r->beat;
-	struct nfs3_fh fh;
+	uint64_t until = now_ms() + LEASE_MS;
+	struct record now;
 	int rc;
 
 	log_info("%s: was used by a daemon on %s; waiting for %d s to see "
 		 "whether it is still at work",
-	    l->url, r->host, LEASE_MS / 1000);
+	    l->url, *r->host != 0 ? r->host : "another host", LEASE_MS / 1000);
 	while (now_ms() < until) {
 		nap(LOOK_MS);
-		rc = record_read(l, r, &fh);
-		if (rc == ERR_NOENT)
-			return 0;
-		if (rc == 0 && r->beat != beat)
-			return busy(l, r, e);
+		memset(&now, 0, sizeof(now));
+		rc = record_read(l, LEASE_FILE, &now);
 		if (rc != 0 && rc != ERR_CORRUPT)
 			return rc;
+		if (!same_record(&now, r))
+			return busy(l, &now, e);
 	}
 	return 0;
 }
 
+/*
+ * The old record is taken away by a rename: of several who want it one has it
+ * then.  Who held it may just have come back and renewed it: either we see that
+ * here, and put it back, or he, who looks for the name after each renewal, does
+ * not find it.
+ */
+static int
+take_away(struct lease *l, const struct record *judged, struct err *e)
+{
+	const struct nfs3_fh *dir = nfs3_root(l->n);
+	char name[sizeof(LEASE_ASIDE) + 2 * HOLDER_LEN];
+	struct record r = { .beat = 0 };
+	int rc;
+
+	snprintf(name, sizeof(name), LEASE_ASIDE "%s", l->mine.holder);
+	rc = nfs3_rename(l->n, dir, LEASE_FILE, dir, name, NULL);
+	if (rc == ERR_NOENT)
+		return busy(l, judged, e);
+	if (rc == 0)
+		rc = record_read(l, name, &r);
+	if (rc != 0 && rc != ERR_CORRUPT)
+		return rc;
+	if (!same_record(&r, judged)) {
+		nfs3_rename(l->n, dir, name, dir, LEASE_FILE, NULL);
+		return busy(l, &r, e);
+	}
+	rc = nfs3_remove(l->n, dir, name);
+	return rc == ERR_NOENT ? 0 : rc;
+}
+
+/* A file that is new: what the one before us still sends goes to his own. */
 static int
 take(struct lease *l, struct err *e)
 {
 	uint8_t id[HOLDER_LEN];
 	char local[256];
-	struct record r;
-	struct nfs3_fh fh;
+	struct record r = { .beat = 0 };
 	int rc;
+	bool there;
 
-	rc = record_read(l, &r, &fh);
-	if (rc == 0 && !was_ours(l->dirfd, r.holder))
+	rc = record_read(l, LEASE_FILE, &r);
+	there = rc == 0 || rc == ERR_CORRUPT;
+	if (there && (rc != 0 || !was_ours(l->dirfd, r.holder))) {
 		rc = wait_for_silence(l, &r, e);
-	if (rc != 0 && rc != ERR_NOENT && rc != ERR_CORRUPT)
+		there = rc == 0;
+	}
+	if (rc != 0 && rc != ERR_NOENT)
 		return rc;
 	random_bytes(id, sizeof(id));
 	hex(id, sizeof(id), l->mine.holder);
@@ -228,39 +267,51 @@ take(struct lease *l, struct err *e)
 	/* First that it is ours if it is: a crash between is then no wait. */
 	local_print(l->dirfd, l->mine.holder, local, sizeof(local));
 	rc = file_replace(l->dirfd, LEASE_FILE, local, strlen(local), 0600);
+	if (rc == 0 && there)
+		rc = take_away(l, &r, e);
+	if (rc != 0)
+		return rc;
+	rc = nfs3_create(l->n, nfs3_root(l->n), LEASE_FILE, 0600, &l->fh);
+	if (rc == ERR_EXIST)
+		return busy(l, &r, e);
 	if (rc != 0)
 		return rc;
 	l->good_ms = now_ms();
 	rc = record_write(l);
-	if (rc != 0)
-		return rc;
-	nap(SETTLE_MS);
-	rc = record_read(l, &r, &fh);
+	if (rc == 0)
+		rc = record_read(l, LEASE_FILE, &r);
 	if (rc == 0 && strcmp(r.holder, l->mine.holder) != 0)
 		return busy(l, &r, e);
 	return rc;
 }
 
-/* 0; ERR_BUSY: it is another's now. */
+/* 0; ERR_BUSY: it is another's now.  First written, then looked for by its
+ * name: see take_away. */
 static int
 renew(struct lease *l)
 {
-	struct record r;
-	struct nfs3_fh fh;
+	struct record r = { .beat = 0 };
 	int rc;
 
-	rc = record_read(l, &r, &fh);
-	/* Somebody cleaned up: nobody else has it. */
+	l->mine.beat++;
+	rc = record_write(l);
+	/* ERR_CLOSED: the file is gone, and who has it is seen by its name. */
+	if (rc == 0 || rc == ERR_CLOSED)
+		rc = record_read(l, LEASE_FILE, &r);
 	if (rc == 0 && strcmp(r.holder, l->mine.holder) != 0) {
 		log_error("%s: a daemon on %s has taken these packs; this one "
 			  "changes nothing more: stop one of the two",
 		    l->url, r.host);
 		return ERR_BUSY;
 	}
-	if (rc != 0 && rc != ERR_NOENT)
+	l->missed = rc == ERR_NOENT || rc == ERR_CORRUPT ? l->missed + 1 : 0;
+	if (l->missed < MISSED_MAX)
 		return rc;
-	l->mine.beat++;
-	return record_write(l);
+	log_error("%s: the file \"" LEASE_FILE "\" was taken away; this daemon "
+		  "changes nothing more: look who uses these packs, and start "
+		  "it anew",
+	    l->url);
+	return ERR_BUSY;
 }
 
 static void *
@@ -286,6 +337,8 @@ lease_main(void *arg)
 			l->good_ms = began;
 		else if (rc == ERR_BUSY)
 			l->lost = true;
+		nfs3_changes_until(
+		    l->n, l->lost ? 0 : l->good_ms + LEASE_HOLD_MS);
 		pthread_cond_broadcast(&l->moved);
 	}
 	pthread_mutex_unlock(&l->mu);
@@ -301,7 +354,7 @@ lease_check(struct lease *l)
 
 	pthread_mutex_lock(&l->mu);
 	while (!l->lost && !l->stop &&
-	    (now = now_ms()) - l->good_ms >= LEASE_MS && rc == 0) {
+	    (now = now_ms()) - l->good_ms >= LEASE_HOLD_MS && rc == 0) {
 		if (now >= until)
 			rc = ERR_TIMEOUT;
 		clock_gettime(CLOCK_MONOTONIC, &t);
@@ -331,6 +384,8 @@ lease_begin(struct nfs3 *n, int dirfd, const char *url, struct lease **out,
 	pthread_cond_init(&l->moved, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	rc = take(l, e);
+	if (rc == 0)
+		nfs3_changes_until(n, l->good_ms + LEASE_HOLD_MS);
 	if (rc == 0 && pthread_create(&l->thread, NULL, lease_main, l) != 0)
 		rc = ERR_SYS;
 	if (rc != 0) {
@@ -348,7 +403,6 @@ void
 lease_end(struct lease *l)
 {
 	struct record r;
-	struct nfs3_fh fh;
 
 	if (l == NULL)
 		return;
@@ -357,9 +411,9 @@ lease_end(struct lease *l)
 	pthread_cond_broadcast(&l->moved);
 	pthread_mutex_unlock(&l->mu);
 	if (l->running) {
+		nfs3_hurry(l->n, END_MS);
 		pthread_join(l->thread, NULL);
-		nfs3_patience(l->n, END_MS);
-		if (nfs3_silent_ms(l->n) == 0 && record_read(l, &r, &fh) == 0 &&
+		if (record_read(l, LEASE_FILE, &r) == 0 &&
 		    strcmp(r.holder, l->mine.holder) == 0)
 			nfs3_remove(l->n, nfs3_root(l->n), LEASE_FILE);
 	}

@@ -6,8 +6,8 @@
  * by a copy of the repository's folder.  So there is a record beside the packs:
  * who holds them, and a count that goes on while he does.  Whoever finds the
  * record of another waits until the count has stood still for LEASE_MS; who
- * holds it and could not renew it for longer changes nothing more until he has
- * seen that it is still his.
+ * holds it and could not renew it for LEASE_HOLD_MS changes nothing more, and
+ * cuts off what is under way, until he has seen that it is still his.
  */
 #ifndef REPO_STORE_LEASE_H
 #define REPO_STORE_LEASE_H
@@ -15,8 +15,11 @@
 #include "proto/nfs/nfs3.h"
 
 #define LEASE_FILE "lease"
+#define LEASE_ASIDE "lease-" /* another's that is being taken over */
 
-enum { LEASE_MS = 30000, LEASE_RENEW_MS = 5000 };
+/* Between the last two lies what may be late: the network, and clocks that do
+ * not go alike. */
+enum { LEASE_RENEW_MS = 5000, LEASE_HOLD_MS = 15000, LEASE_MS = 30000 };
 
 struct lease;
 

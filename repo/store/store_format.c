@@ -12,6 +12,7 @@
 #include "proto/base/json.h"
 #include "proto/base/log.h"
 #include "proto/nfs/nfs3_file.h"
+#include "repo/store/lease.h"
 #include "repo/store/store_impl.h"
 
 enum { FORMAT_VERSION = 1, FORMAT_FILE_MAX = 65536 };
@@ -241,8 +242,11 @@ volume_make(int dirfd, const char *packs, struct err *e)
 	if (rc != 0 && e->code == 0)
 		err_set(e, rc, "cannot be listed");
 	volume_close(v);
-	if (rc != 0)
+	if (rc != 0) {
+		/* The folder is to be as empty as before. */
+		unlinkat(dirfd, LEASE_FILE, 0);
 		err_prefix(e, "%.200s", packs);
+	}
 	return rc;
 }
 

@@ -126,7 +126,8 @@ int volume_flush(struct volume_file *f, uint64_t off, uint64_t len);
 int volume_sync(struct volume_file *f);
 
 /** volume_read: up to ${len} bytes; fewer only at the end.
- * ERR_CORRUPT: the disk cannot read it; ERR_SYS. */
+ * ERR_CORRUPT: the disk cannot read it; ERR_NOENT: it was removed meanwhile,
+ * and the volume has no files without a name; ERR_SYS. */
 int volume_read(
     struct volume_file *f, void *data, size_t len, uint64_t off, size_t *got);
 

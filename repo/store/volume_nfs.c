@@ -40,6 +40,8 @@ nfs_known(const char *what, uint32_t number, int rc)
 	log_error("pack %" PRIx32 ": %s: %s", number, what,
 	    rc == ERR_TIMEOUT      ? "the NFS server does not answer"
 		: rc == ERR_DENIED ? "the NFS server does not permit it"
+		: rc == ERR_BUSY   ? "another daemon has the packs"
+		: rc == ERR_CLOSED ? "the NFS server does not know it any more"
 				   : "the NFS server's disk failed");
 	return ERR_SYS;
 }
@@ -149,18 +151,55 @@ vol_create(struct volume *v, uint32_t number, struct volume_file **out)
 	return 0;
 }
 
+/* By its path from the root: a folder's handle may be as stale. */
+bool
+nfs_pack_gone(struct nfs_volume *x, uint32_t number)
+{
+	char name[VOLUME_FILE_LEN], in[VOLUME_FOLDER_LEN];
+	struct nfs3_fh folder, fh;
+	int rc;
+
+	rc = nfs3_lookup(
+	    x->n, nfs3_root(x->n), volume_folder(number, in), &folder, NULL);
+	for (int i = 0; rc == 0 && i < 2; i++) {
+		rc = nfs3_lookup(
+		    x->n, &folder, name_of(number, i == 1, name), &fh, NULL);
+		if (rc == 0)
+			return false;
+		if (rc == ERR_NOENT && i == 0)
+			rc = 0;
+	}
+	return rc == ERR_NOENT;
+}
+
 /*
  * What a daemon before us wrote and did not commit may be in the server's
  * memory: it is read only once it is on disk, or a restart of the server could
- * take back what we have built on.
+ * take back what we have built on.  One before that has done so already: what
+ * there is is asked again.
  */
+static int
+open_synced(
+    struct nfs_volume *x, const struct nfs3_fh *fh, struct nfs3_file **out)
+{
+	struct nfs3_file *file = nfs3_file_new(x->n, fh, 0, true);
+	struct nfs3_attr attr;
+	int rc = nfs3_file_sync(file);
+
+	nfs3_file_free(file);
+	if (rc == 0)
+		rc = nfs3_getattr(x->n, fh, &attr);
+	if (rc == 0)
+		*out = nfs3_file_new(x->n, fh, attr.size, true);
+	return rc;
+}
+
 static int
 vol_open(
     struct volume *v, uint32_t number, bool writing, struct volume_file **out)
 {
 	struct nfs_volume *x = vol_of(v);
 	struct nfs3_fh folder, fh;
-	struct nfs3_attr attr;
 	struct nfs3_file *file;
 	char name[VOLUME_FILE_LEN];
 	struct pack *p;
@@ -177,19 +216,17 @@ vol_open(
 	rc = find_folder(x, number, false, &folder);
 	if (rc != 0)
 		return nfs_known("open", number, rc);
-	rc = nfs3_lookup(
-	    x->n, &folder, name_of(number, false, name), &fh, &attr);
+	rc =
+	    nfs3_lookup(x->n, &folder, name_of(number, false, name), &fh, NULL);
 	if (rc == ERR_NOENT)
 		rc = nfs3_lookup(
-		    x->n, &folder, name_of(number, true, name), &fh, &attr);
+		    x->n, &folder, name_of(number, true, name), &fh, NULL);
+	if (rc == 0)
+		rc = open_synced(x, &fh, &file);
+	if (rc == ERR_CLOSED && nfs_pack_gone(x, number))
+		rc = ERR_NOENT;
 	if (rc != 0)
 		return nfs_known("open", number, rc);
-	file = nfs3_file_new(x->n, &fh, attr.size, true);
-	rc = nfs3_file_sync(file);
-	if (rc != 0) {
-		nfs3_file_free(file);
-		return nfs_known("open", number, rc);
-	}
 	*out = file_add(x, number, file);
 	return 0;
 }
@@ -223,7 +260,8 @@ visit_folder(void *arg, const char *s)
 	struct nfs3_fh fh;
 	int rc;
 
-	if (*s == '.' || strcmp(s, LEASE_FILE) == 0)
+	if (*s == '.' || strcmp(s, LEASE_FILE) == 0 ||
+	    strncmp(s, LEASE_ASIDE, sizeof(LEASE_ASIDE) - 1) == 0)
 		return 0;
 	if (!volume_folder_ok(s)) {
 		log_info("packs/%.40s: not a folder of packs, ignored", s);
@@ -294,7 +332,7 @@ vol_poison(struct volume *v, uint32_t number)
 		return nfs_known("rename", number, rc);
 	if (fault_fails(FAULT_PACK_POISON))
 		return log_sys("pack %" PRIx32 ": rename", number);
-	rc = nfs3_rename(x->n, &folder, from, &folder, to);
+	rc = nfs3_rename(x->n, &folder, from, &folder, to, NULL);
 	if (rc == ERR_NOENT)
 		rc = nfs3_lookup(x->n, &folder, to, &fh, NULL);
 	if (rc == 0)

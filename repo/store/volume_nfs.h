@@ -58,6 +58,9 @@ extern const struct volume_file_ops nfs_pack_ops;
  * where it says too much for them. */
 int nfs_known(const char *what, uint32_t number, int rc);
 
+/** nfs_pack_gone(x, number): the server answers, and has no such pack. */
+bool nfs_pack_gone(struct nfs_volume *x, uint32_t number);
+
 /** nfs_volume_space(x, avail, total, promised): as of a moment ago: this is
  * asked for often.  ${promised}: of what is free, reserved and not written. */
 int nfs_volume_space(

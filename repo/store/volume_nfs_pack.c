@@ -115,6 +115,17 @@ file_sync(struct volume_file *vf)
 	return nfs_known("sync", p->number, rc);
 }
 
+/*
+ * The server knows the handle no more: the pack was removed under a reader, who
+ * then looks where its record is now; or it is there, and only the server is at
+ * odds with itself, which must not pass for a pack that is lost.
+ */
+static int
+read_stale(struct nfs_pack *f)
+{
+	return nfs_pack_gone(f->x, f->p->number) ? ERR_NOENT : ERR_CLOSED;
+}
+
 static int
 file_read_at(
     struct volume_file *vf, struct iovec *iov, int n, uint64_t off, size_t *got)
@@ -125,6 +136,8 @@ file_read_at(
 
 	if (rc == 0)
 		rc = nfs3_file_readv(p->file, iov, n, off, got);
+	if (rc == ERR_CLOSED)
+		rc = read_stale(f);
 	return rc == ERR_CORRUPT ? rc : nfs_known("read", p->number, rc);
 }
 

@@ -275,7 +275,8 @@ names_are_made_found_renamed_and_removed(void **state)
 	assert_int_equal(nfs3_create(n, &dir, name, 0600, &fh), ERR_EXIST);
 	assert_int_equal(nfs3_list(n, &dir, count, &many), 0);
 	assert_int_equal(many, 1500);
-	assert_int_equal(nfs3_rename(n, &dir, name, nfs3_root(n), "moved"), 0);
+	assert_int_equal(
+	    nfs3_rename(n, &dir, name, nfs3_root(n), "moved", NULL), 0);
 	assert_int_equal(nfs3_lookup(n, &dir, name, &fh, &attr), ERR_NOENT);
 	assert_int_equal(nfs3_lookup(n, nfs3_root(n), "moved", &fh, &attr), 0);
 	assert_int_equal(nfs3_remove(n, nfs3_root(n), "moved"), 0);

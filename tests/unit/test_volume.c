@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -320,6 +322,49 @@ packs_that_another_daemon_has_are_refused(void **state)
 	assert_int_equal(volume_nfs_open(url, dirfd_, &o, &v, &e), 0);
 }
 
+/* A record may move under a reader: he then looks for its new place. */
+static void
+a_pack_removed_under_a_reader_is_no_failure_of_the_disk(void **state)
+{
+	struct volume_file *f, *g;
+	char b[4] = "";
+	size_t got;
+	int rc;
+
+	(void)state;
+	assert_int_equal(volume_create(v, 9, &f), 0);
+	write_at(f, "abcd", 0);
+	assert_int_equal(volume_sync(f), 0);
+	volume_file_close(f);
+	assert_int_equal(volume_open(v, 9, false, &g), 0);
+	assert_int_equal(volume_read(g, b, 4, 0, &got), 0);
+	assert_int_equal(volume_remove(v, 9), 0);
+	rc = volume_read(g, b, 4, 0, &got);
+	assert_true(rc == ERR_NOENT || (rc == 0 && got == 4));
+	volume_file_close(g);
+}
+
+static void
+a_volume_is_closed_without_its_server(void **state)
+{
+	struct timespec from, upto;
+	struct volume_nfs_options o = { .patience_ms = 20000 };
+	char url[256], *query = strchr(room.url, '?');
+	struct err e = { 0 };
+
+	(void)state;
+	snprintf(url, sizeof(url), "%.*s%s/packs%s", (int)(query - room.url),
+	    room.url, strrchr(path, '/'), query);
+	nfs_room_signal(&room, SIGSTOP);
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	volume_close(v);
+	clock_gettime(CLOCK_MONOTONIC, &upto);
+	nfs_room_signal(&room, SIGCONT);
+	assert_in_range(upto.tv_sec - from.tv_sec, 0, 8);
+	/* It was not given back; and it is ours. */
+	assert_int_equal(volume_nfs_open(url, dirfd_, &o, &v, &e), 0);
+}
+
 /* Which pages of pack 7 are cached, a byte each. */
 static size_t
 cached_pages(uint8_t *there, size_t max)
@@ -396,6 +441,7 @@ main(void)
 		LOCAL(a_poisoned_pack_is_read_and_its_number_not_used_again),
 		LOCAL(each_tells_packs_and_ignores_what_is_foreign),
 		LOCAL(a_full_volume_refuses_to_reserve_and_changes_nothing),
+		LOCAL(a_pack_removed_under_a_reader_is_no_failure_of_the_disk),
 		LOCAL(who_reads_all_leaves_the_cache_as_it_was),
 	};
 	const struct CMUnitTest nfs[] = {
@@ -403,6 +449,8 @@ main(void)
 		NFS(a_poisoned_pack_is_read_and_its_number_not_used_again),
 		NFS(each_tells_packs_and_ignores_what_is_foreign),
 		NFS(packs_that_another_daemon_has_are_refused),
+		NFS(a_pack_removed_under_a_reader_is_no_failure_of_the_disk),
+		NFS(a_volume_is_closed_without_its_server),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
