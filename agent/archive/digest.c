@@ -3,6 +3,7 @@
 
 #include <openssl/evp.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "proto/base/buf.h"
 #include "proto/base/bytes.h"
@@ -12,15 +13,33 @@ struct digest {
 	EVP_MD_CTX *md;
 };
 
-struct digest *
-digest_new(void)
+static struct digest *
+new_of(const EVP_MD *how)
 {
 	struct digest *d = xcalloc(1, sizeof(*d));
 
 	d->md = EVP_MD_CTX_new();
-	if (d->md == NULL || EVP_DigestInit_ex(d->md, EVP_sha256(), NULL) != 1)
-		abort(); /* SHA-256 is always there */
+	if (d->md == NULL || EVP_DigestInit_ex(d->md, how, NULL) != 1)
+		abort(); /* these are always there */
 	return d;
+}
+
+struct digest *
+digest_new(void)
+{
+	return new_of(EVP_sha256());
+}
+
+struct digest *
+digest_named(const char *name)
+{
+	if (strcasecmp(name, "SHA256") == 0)
+		return new_of(EVP_sha256());
+	if (strcasecmp(name, "SHA1") == 0)
+		return new_of(EVP_sha1());
+	if (strcasecmp(name, "SHA512") == 0)
+		return new_of(EVP_sha512());
+	return NULL;
 }
 
 void
@@ -60,11 +79,12 @@ digest_blocks(struct digest *d, uint64_t off, const void *data, size_t len)
 char *
 digest_text(struct digest *d, char *out)
 {
-	uint8_t sum[DIGEST_LEN];
+	uint8_t sum[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
 
-	if (EVP_DigestFinal_ex(d->md, sum, NULL) != 1)
+	if (EVP_DigestFinal_ex(d->md, sum, &len) != 1)
 		abort();
-	return hex(sum, sizeof(sum), out);
+	return hex(sum, len, out);
 }
 
 void

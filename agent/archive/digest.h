@@ -10,12 +10,17 @@
 enum {
 	DIGEST_LEN = 32,
 	DIGEST_TEXT = 2 * DIGEST_LEN + 1,
+	DIGEST_TEXT_MAX = 2 * 64 + 1,
 	DIGEST_BLOCK = 65536
 };
 
 struct digest;
 
 struct digest *digest_new(void);
+
+/** digest_named(name): by others' manifests: "SHA1", "SHA256", "SHA512"; NULL:
+ * another one.  Its text has up to DIGEST_TEXT_MAX bytes. */
+struct digest *digest_named(const char *name);
 void digest_add(struct digest *d, const void *data, size_t len);
 
 /** digest_block(d, number, data, len): one of DIGEST_BLOCK bytes, or the short

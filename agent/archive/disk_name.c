@@ -14,7 +14,12 @@ static const struct {
 	{ ".qcow2", DISK_NAME_QCOW2 },
 	{ ".raw", DISK_NAME_RAW },
 	{ ".img", DISK_NAME_DISK },
+	{ ".vmdk", DISK_NAME_VMDK },
 	{ ".xml", DISK_NAME_DEFINITION },
+	{ ".ovf", DISK_NAME_OVF },
+	{ ".mf", DISK_NAME_MF },
+	{ ".cert", DISK_NAME_ASIDE },
+	{ ".nvram", DISK_NAME_ASIDE },
 };
 
 /* "NAMESPACE/VM" is "NAMESPACE-VM" in names of files. */

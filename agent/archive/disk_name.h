@@ -7,10 +7,14 @@
 
 enum disk_name_kind {
 	DISK_NAME_OTHER,
-	DISK_NAME_DISK,      /* ".img": whatever is in it */
-	DISK_NAME_RAW,       /* ".raw" */
-	DISK_NAME_QCOW2,     /* ".qcow2" */
-	DISK_NAME_DEFINITION /* ".xml" */
+	DISK_NAME_DISK,       /* ".img": whatever is in it */
+	DISK_NAME_RAW,        /* ".raw" */
+	DISK_NAME_QCOW2,      /* ".qcow2" */
+	DISK_NAME_VMDK,       /* ".vmdk" */
+	DISK_NAME_DEFINITION, /* ".xml" */
+	DISK_NAME_OVF,        /* ".ovf" */
+	DISK_NAME_MF,         /* ".mf" */
+	DISK_NAME_ASIDE       /* what else is in OVAs: ".cert", ".nvram" */
 };
 
 /**

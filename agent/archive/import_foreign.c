@@ -2,15 +2,20 @@
 /* Images as they are, and archives that hold such. */
 #include "agent/archive/import.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agent/archive/disk_name.h"
+#include "agent/archive/ova.h"
 #include "agent/archive/spool.h"
 #include "agent/image/imgfile.h"
+#include "agent/image/vmdk.h"
 #include "agent/source/source_mem.h"
 #include "proto/base/buf.h"
 
@@ -25,6 +30,7 @@ struct foreign {
 	struct spool spool;
 	struct buf definition;
 	bool has_definition;
+	struct ova ova;
 };
 
 /* Files that a raw disk is taken for where nobody says what they are. */
@@ -112,6 +118,21 @@ add(struct foreign *f, const char *name, const char *kind, struct source *s,
 	return 0;
 }
 
+/* A local one: what is on an NFS export is for those who mount it. */
+static bool
+is_vmdk(const char *path)
+{
+	char magic[VMDK_MAGIC_LEN];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	bool is = fd != -1 &&
+	    pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	    memcmp(magic, VMDK_MAGIC, sizeof(magic)) == 0;
+
+	if (fd != -1)
+		close(fd);
+	return is;
+}
+
 static int
 add_image(struct foreign *f, const char *name, const char *spec, struct err *e)
 {
@@ -123,8 +144,10 @@ add_image(struct foreign *f, const char *name, const char *spec, struct err *e)
 	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_mtime > 0 &&
 	    (uint64_t)st.st_mtime > f->changed)
 		f->changed = (uint64_t)st.st_mtime;
-	rc = source_open(spec, &s, e);
-	if (rc == 0 && path == spec && strcmp(s->format, "raw") == 0) {
+	rc = path == spec && is_vmdk(path) ? source_open_vmdk(path, &s, e)
+					   : source_open(spec, &s, e);
+	if (rc == 0 && path == spec && strcmp(s->format, "raw") == 0 &&
+	    !is_vmdk(path)) {
 		rc = refuse_other_kinds(s, path, e);
 		if (rc != 0)
 			source_close(s);
@@ -160,6 +183,11 @@ member(struct foreign *f, struct arcin *a, struct err *e)
 	int rc;
 
 	kind = disk_name(f->o->backup.vm, m->name, name, sizeof(name));
+	if (kind >= DISK_NAME_OVF)
+		return ova_member(&f->ova, a, kind, e);
+	/* Who makes OVAs calls disks as he likes. */
+	if (kind == DISK_NAME_VMDK && name[0] == 0)
+		snprintf(name, sizeof(name), "disk%u", f->spool.n + 1);
 	if (kind == DISK_NAME_DEFINITION) {
 		if (f->has_definition)
 			return arcin_fail(a, ERR_INVAL, e,
@@ -169,8 +197,9 @@ member(struct foreign *f, struct arcin *a, struct err *e)
 	}
 	if (kind == DISK_NAME_OTHER)
 		return arcin_fail(a, ERR_UNSUP, e,
-		    "is neither a disk (.qcow2, .raw, .img) nor a definition "
-		    "(.xml): nothing of this archive is taken");
+		    "is neither a disk (.qcow2, .raw, .img, .vmdk) nor a "
+		    "definition (.xml, .ovf): nothing of this archive is "
+		    "taken");
 	if (name[0] == 0)
 		return arcin_fail(
 		    a, ERR_INVAL, e, "no volume can be called like that");
@@ -192,7 +221,7 @@ spooled(struct foreign *f, struct err *e)
 		    disk_name(f->o->backup.vm, s->member, name, sizeof(name));
 		struct source *src;
 
-		rc = spool_open(&f->spool, i, kind == DISK_NAME_RAW, &src, e);
+		rc = spool_open(&f->spool, i, kind, &src, e);
 		if (rc != 0)
 			break;
 		if (kind == DISK_NAME_QCOW2 &&
@@ -211,6 +240,14 @@ spooled(struct foreign *f, struct err *e)
 		else
 			rc = add(f, s->name, "disk", src, s->member, e);
 	}
+	if (rc == 0 && f->definition.len > 0 && f->ova.descriptor.len > 0)
+		rc = err_set(e, ERR_INVAL,
+		    "%.200s: has two definitions of the machine", f->o->from);
+	if (rc == 0 && f->ova.descriptor.len > 0)
+		rc = add(f, "definition", "definition",
+		    source_mem_new(
+			f->ova.descriptor.data, f->ova.descriptor.len, "ovf"),
+		    "the descriptor", e);
 	if (rc == 0 && f->definition.len > 0)
 		rc = add(f, "definition", "definition",
 		    source_mem_new(
@@ -234,7 +271,8 @@ members(struct foreign *f, struct arcin *a, struct err *e)
 	if (f->spool.n == 0)
 		return err_set(
 		    e, ERR_INVAL, "%.200s: has no disks", f->o->from);
-	return spooled(f, e);
+	rc = ova_check(&f->ova, &f->spool, e);
+	return rc != 0 ? rc : spooled(f, e);
 }
 
 static int
@@ -272,6 +310,7 @@ import_foreign(const struct import_options *o, struct arcin *a,
 	while (f->n > 0)
 		source_close(f->in[--f->n].source);
 	spool_fini(&f->spool);
+	ova_fini(&f->ova);
 	buf_fini(&f->definition);
 	free(f);
 	return rc;

@@ -28,7 +28,7 @@ take_head(struct arcin *a, struct head *h, struct err *e)
 	for (unsigned i = 0; rc == 0 && i < h->n; i++)
 		if (h->member[i].form == HEAD_VMDK)
 			rc = arcin_fail(a, ERR_UNSUP, e,
-			    "%.120s is a VMDK, which cannot be taken",
+			    "%.120s is a VMDK, which is only taken in an OVA",
 			    h->member[i].name);
 	buf_fini(&text);
 	return rc;

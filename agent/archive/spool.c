@@ -168,17 +168,18 @@ spool_member(struct spool *s, struct arcin *a, const char *name, struct err *e)
 }
 
 int
-spool_open(const struct spool *s, unsigned i, bool raw, struct source **out,
-    struct err *e)
+spool_open(const struct spool *s, unsigned i, enum disk_name_kind kind,
+    struct source **out, struct err *e)
 {
 	const struct spool_file *f = &s->file[i];
 	char path[64], why[ERR_TEXT_MAX];
 	const char *text;
 	int rc;
 
-	snprintf(
-	    path, sizeof(path), "%s/proc/self/fd/%d", raw ? "raw:" : "", f->fd);
-	rc = source_open(path, out, e);
+	snprintf(path, sizeof(path), "%s/proc/self/fd/%d",
+	    kind == DISK_NAME_RAW ? "raw:" : "", f->fd);
+	rc = kind == DISK_NAME_VMDK ? source_open_vmdk(path, out, e)
+				    : source_open(path, out, e);
 	if (rc == 0)
 		return 0;
 	/* The path that it was opened by tells nobody anything. */

@@ -8,6 +8,7 @@
 #define AGENT_ARCHIVE_SPOOL_H
 
 #include "agent/archive/arcin.h"
+#include "agent/archive/disk_name.h"
 #include "agent/source/source.h"
 #include "proto/manifest.h"
 
@@ -40,9 +41,10 @@ void spool_fini(struct spool *s);
 int spool_member(
     struct spool *s, struct arcin *a, const char *name, struct err *e);
 
-/** spool_open(s, i, raw, out, e): one of them, as source_open has it of an
- * image that names no further files; ${raw}: whatever is in it. */
-int spool_open(const struct spool *s, unsigned i, bool raw, struct source **out,
-    struct err *e);
+/** spool_open(s, i, kind, out, e): one of them, as source_open has it of an
+ * image that names no further files; DISK_NAME_RAW: whatever is in it;
+ * DISK_NAME_VMDK: as source_open_vmdk. */
+int spool_open(const struct spool *s, unsigned i, enum disk_name_kind kind,
+    struct source **out, struct err *e);
 
 #endif

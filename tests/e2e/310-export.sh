@@ -179,6 +179,21 @@ qemu-img info --output=json "$out/vda.vmdk" | has streamOptimized ||
 	fail "not streamOptimized"
 ok "an OVA: its descriptor is what the schema wants, its disks are whole"
 
+# Back again: as it was, but for the size of an odd one and of one of nothing.
+import_from ova m.ova
+[ "$(json "$dir/import.json" 'j["backup"].split("@")[1]')" = "${first#*@}" ] ||
+	fail "the OVA's time: $(cat "$dir/import.json")"
+rm -rf "$dir/back"
+console restore ova@latest --format raw --to "$dir/back" >"$dir/restore.out" \
+	2>&1 || fail "restore: $(cat "$dir/restore.out")"
+same_bytes "$dir/vda" "$dir/back/ova-vda.raw"
+same_bytes "$dir/vdb" "$dir/back/ova-vdb.raw"
+cmp -n $((5 * mib + 512)) "$dir/vdc" "$dir/back/ova-vdc.raw" ||
+	fail "the odd disk out of an OVA"
+console show ova@latest | grep -q "VirtualSystem" || fail "its descriptor is gone"
+console import -q ova2 - <"$archives/m.ova" || fail "import of an OVA from -"
+ok "and it is taken back"
+
 # --- what changed
 
 export_to since.tar "$second" --since "$first"

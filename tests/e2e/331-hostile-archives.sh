@@ -124,6 +124,112 @@ made=$((made + 1))
 [ "$(nbackups)" = $made ] || fail "of the zip archive nothing came"
 ok "tar archives with and without holes, compressed or not, and zip come in"
 
+# OVAs of others: disks made by qemu-img, checksums of three kinds or none, the
+# manifest second or last, names that no volume can have.
+stream() {
+	qemu-img convert -f raw -O vmdk -o subformat=streamOptimized "$1" "$2" ||
+		fail "qemu-img convert"
+	touch -d 2026-02-03T04:05:06Z "$2"
+}
+mkdir ova
+stream vda.raw ova/vda.vmdk
+stream vdb.raw "ova/My machine (2).vmdk"
+cat >ova/m.ovf <<'END'
+<?xml version="1.0"?>
+<ovf:Envelope xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">
+  <ovf:References>
+    <ovf:File ovf:id="f1" ovf:href="vda.vmdk"/>
+    <ovf:File ovf:id="f2" ovf:href="My machine (2).vmdk" ovf:compression="identity"/>
+    <ovf:File ovf:id="f3" ovf:href="m.nvram"/>
+  </ovf:References>
+</ovf:Envelope>
+END
+echo nvram >ova/m.nvram
+touch -d 2026-02-03T04:05:06Z ova/*
+cd ova || exit 1
+for sum in 1 256 512; do
+	for file in m.ovf vda.vmdk "My machine (2).vmdk" m.nvram; do
+		printf 'SHA%s(%s)= %s\r\n' $sum "$file" \
+			"$("sha${sum}sum" <"$file" | cut -d" " -f1)"
+	done >m.mf
+	touch -d 2026-02-03T04:05:06Z m.mf
+	tar -c --format=ustar -f ../$sum.ova m.ovf m.mf ./*.vmdk m.nvram
+done
+tar -c --format=gnu -f ../last.ova m.ovf ./*.vmdk m.nvram m.mf
+tar -c -f ../none.ova m.ovf ./*.vmdk m.nvram
+sed 's/^SHA512(vda.vmdk)= ./&0/' m.mf >bad.mf
+tar -c -f ../wrong-sum.ova m.ovf bad.mf ./*.vmdk m.nvram
+grep -v machine m.mf >bad.mf
+tar -c -f ../no-sum.ova m.ovf bad.mf ./*.vmdk m.nvram
+echo "SHA256(other.vmdk)= 00" >>bad.mf
+tar -c -f ../no-file.ova m.ovf bad.mf ./*.vmdk m.nvram
+echo "MD5(vda.vmdk)= 00" >bad.mf
+tar -c -f ../md5.ova m.ovf bad.mf ./*.vmdk m.nvram
+echo "whatever" >bad.mf
+tar -c -f ../nonsense.ova m.ovf bad.mf ./*.vmdk m.nvram
+tar -c -f ../missing.ova m.ovf vda.vmdk m.nvram
+tar -c -f ../no-ovf.ova m.mf ./*.vmdk m.nvram
+echo "<Envelope" >bad.ovf
+tar -c -f ../bad-ovf.ova bad.ovf ./*.vmdk
+sed 's/identity/gzip/' m.ovf >bad.ovf
+tar -c -f ../gzip.ova bad.ovf ./*.vmdk m.nvram
+cat >bad.ovf <<'END'
+<!DOCTYPE e [<!ENTITY x SYSTEM "file:///etc/passwd"><!ENTITY a "aaaaaaaaaa">
+<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">
+<!ENTITY d "&c;&c;&c;&c;&c;&c;&c;&c;&c;"><!ENTITY e "&d;&d;&d;&d;&d;&d;&d;&d;">
+<!ENTITY f "&e;&e;&e;&e;&e;&e;&e;&e;&e;"><!ENTITY g "&f;&f;&f;&f;&f;&f;&f;&f;">]>
+<Envelope><References>&x;&g;<File href="&x;&g;"/></References></Envelope>
+END
+tar -c -f ../entities.ova bad.ovf ./*.vmdk
+tar -c -f ../two.ova m.ovf bad.ovf ./*.vmdk
+qemu-img convert -f raw -O vmdk ../vda.raw flat.vmdk
+tar -c -f ../flat.ova flat.vmdk
+head -c 100000 vda.vmdk >cut.vmdk
+tar -c -f ../cut.ova cut.vmdk
+cp vda.vmdk turned.vmdk
+"$PYTHON" - turned.vmdk <<'END'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    d = f.read()
+    f.seek(len(d) // 2)
+    f.write(bytes(x ^ 255 for x in d[len(d) // 2:len(d) // 2 + 4096]))
+END
+tar -c -f ../turned.ova turned.vmdk
+cd .. || exit 1
+for kind in 1 256 512 last none; do
+	take sum$kind $kind.ova
+	made=$((made + 1))
+	[ "$(nbackups)" = $made ] || fail "$kind.ova is not there"
+	rm -rf out
+	console restore "sum$kind@2026-02-03T04:05:06Z" --format raw --to out \
+		>restore.out 2>&1 || fail "restore: $(cat restore.out)"
+	same_bytes vda.raw "out/sum$kind-vda.raw"
+	same_bytes vdb.raw "$(echo out/sum$kind-disk*.raw)"
+done
+while IFS=: read -r name why; do
+	expect_fail 1 "import of vm failed: .*($why)" import vm "$name.ova"
+done <<'END'
+wrong-sum:the checksum of vda.vmdk is another
+no-sum:has no checksum of .*My machine
+no-file:names other.vmdk, which is not
+md5:of the kind MD5
+nonsense:is no checksum
+missing:names My machine .2..vmdk, which is not
+no-ovf:there is no descriptor
+bad-ovf:no OVF descriptor
+gzip:is packed or in pieces
+entities:no OVF descriptor|not in the archive
+two:second one
+flat:not streamOptimized
+cut:beyond its end|cut off|damaged
+turned:damaged VMDK|cannot be unpacked
+END
+[ "$(nbackups)" = $made ] || fail "a bad OVA came in"
+take vmdk ova/vda.vmdk
+made=$((made + 1))
+[ "$(nbackups)" = $made ] || fail "a VMDK did not come in"
+ok "OVAs of others come in if all in them is right, and are refused else"
+
 take files vda.raw vdb.qcow2
 came_in files
 take named --disk vda=raw:vda.raw --disk vdb=qcow2:vdb.qcow2 \

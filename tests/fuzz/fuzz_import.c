@@ -91,7 +91,7 @@ keep_member(struct arcin *a)
 
 	spool_init(&sp, "/tmp");
 	ok = spool_member(&sp, a, "vda", &e) == 0;
-	if (ok && spool_open(&sp, 0, true, &s, &e) == 0) {
+	if (ok && spool_open(&sp, 0, DISK_NAME_RAW, &s, &e) == 0) {
 		if (s->size != arcin_member(a)->size)
 			abort();
 		source_close(s);

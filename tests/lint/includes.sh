@@ -97,11 +97,11 @@ only 'proto/chunk\.|repo/serve/jobs\.c|repo/catalog/domain\.c|agent/archive/dige
 only 'proto/base/inifile' ini.h
 only 'repo/console/top_screen' curses.h
 only 'proto/codec\.|agent/qcow2/inflate\.' zstd
-only 'agent/qcow2/inflate\.|agent/archive/(form_vmdk|gunzip)\.' zlib
+only 'agent/qcow2/inflate\.|agent/archive/(form_vmdk|gunzip)\.|agent/image/vmdk\.' zlib
 only 'agent/archive/arc(in|out)\.' archive
 only 'agent/source/nbd|agent/source/source_nbd' libnbd
 only 'agent/guest/guest_libvirt|agent/live/live_restore' libvirt/
-only 'agent/guest/guest_libvirt|agent/guest/xml|agent/live/live_restore' libxml/
+only 'agent/guest/guest_libvirt|agent/guest/xml|agent/live/live_restore|agent/archive/ova\.' libxml/
 
 # JSON from outside is bounded and strict in one place, but for QEMU's answers,
 # which may be long, and its command line, which is no object.
