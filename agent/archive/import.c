@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "agent/image/imgfile.h"
 #include "agent/qcow2/header.h"
 #include "agent/source/source.h"
+#include "proto/base/buf.h"
 
 /* Who packs what was unpacked may have put it into a folder. */
 static bool
@@ -100,32 +100,25 @@ out:
 	return rc;
 }
 
-/* What a person named, as far as there is room. */
+/* What a person named, as far as there is room for it. */
 static void
-name_source(const struct import_options *o, char out[BACKUP_IMPORT_MAX + 1])
+name_source(const struct import_options *o, struct buf *out)
 {
-	size_t at = 0;
+	const char *from = o->from;
 
-	if (o->from != NULL) {
-		snprintf(out, BACKUP_IMPORT_MAX + 1, "%s",
-		    strcmp(o->from, "-") == 0 ? "the standard input" : o->from);
+	if (from != NULL && strcmp(from, "-") == 0)
+		from = "the standard input";
+	buf_printf(out, "%s", from != NULL ? from : "");
+	for (unsigned i = 0; from == NULL && i < o->ndisks; i++)
+		buf_printf(out, "%s%s", i > 0 ? ", " : "", o->disk[i].spec);
+	if (out->len <= BACKUP_IMPORT_MAX)
 		return;
-	}
-	out[0] = 0;
-	for (unsigned i = 0; i < o->ndisks; i++) {
-		const char *spec = o->disk[i].spec;
-		size_t room = BACKUP_IMPORT_MAX + 1 - at;
-
-		if (strlen(spec) + sizeof(", ...") > room) {
-			snprintf(out + at, room, ", ...");
-			break;
-		}
-		at += (size_t)snprintf(
-		    out + at, room, "%s%s", i > 0 ? ", " : "", spec);
-		/* Of the next one's rest there must be room. */
-		if (BACKUP_IMPORT_MAX - at < sizeof(", ..."))
-			break;
-	}
+	out->len = 0;
+	if (from != NULL)
+		buf_printf(out, "%.*s", BACKUP_IMPORT_MAX, from);
+	else
+		buf_printf(out, "%u images, the first: %.2000s", o->ndisks,
+		    o->disk[0].spec);
 }
 
 static int
@@ -149,11 +142,14 @@ int
 import_run(
     const struct import_options *o, struct backup_result *out, struct err *e)
 {
-	char source[BACKUP_IMPORT_MAX + 1];
 	struct import_options named = *o;
+	struct buf source = { 0 };
+	int rc;
 
 	memset(out, 0, sizeof(*out));
-	name_source(o, source);
-	named.backup.import = source;
-	return run(&named, out, e);
+	name_source(o, &source);
+	named.backup.import = buf_cstr(&source);
+	rc = run(&named, out, e);
+	buf_fini(&source);
+	return rc;
 }
