@@ -193,14 +193,14 @@ MODEL ?= *
 STRESS ?= 45
 check: deps
 	$(SELF) test-programs
-	$(Q)UNIT='$(UNIT)' E2E='$(E2E)' MODEL='$(MODEL)' STRESS='$(STRESS)' \
+	$(Q)exec env UNIT='$(UNIT)' E2E='$(E2E)' MODEL='$(MODEL)' STRESS='$(STRESS)' \
 		JOBS=$(JOBS) tests/run.sh $(B)
 
 # All tests with running guests; LIVE=long: the longer form of each.
 .PHONY: check-live
 check-live: deps
 	$(SELF) test-programs
-	$(Q)UNIT= E2E='1[0-9][0-9]-*' GUESTS='*' MODEL= STRESS= LIMIT=3600 \
+	$(Q)exec env UNIT= E2E='1[0-9][0-9]-*' GUESTS='*' MODEL= STRESS= LIMIT=3600 \
 		LIVE='$(LIVE)' JOBS=$(JOBS) tests/run.sh $(B)
 
 # Everything at once, at random, against an oracle.
