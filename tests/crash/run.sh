@@ -21,7 +21,7 @@ echo "fault points"
 if [ "$(id -u)" = 0 ]; then
 	echo "fault points, packs on an NFS export"
 	room=$(mktemp -d /tmp/crash-nfs.XXXXXX)
-	if url=$(tests/nfs/server.sh start "$room" $((20000 + $$ % 4000 * 4))); then
+	if url=$(tests/nfs/server.sh start "$room" $((12000 + $$ % 5000 * 4))); then
 		# Each start waits for half a second: many at once.
 		"$B/crash/crash" -d "$room/export" -e "$url" -j 12 \
 			-n $((hits > 8 ? 8 : 1)) ${SEED:+-s "$SEED"} || failed=1

@@ -120,11 +120,12 @@ bounded() { timeout -k 5 $((300 * slower)) "$@"; }
 console() { bounded "$BIN/backstay" -r "$repo" "$@"; }
 
 # start_nfs: an NFS server that exports ${dir}/nfs/export as ${nfs_url}; its
-# ports are this process's.
+# ports are this process's, below those that the system gives to whoever asks
+# for any.
 nfs_url=
 start_nfs() {
 	need ganesha.nfsd rpcbind
-	nfs_port=${nfs_port:-$((36000 + $$ % 5000 * 4))}
+	nfs_port=${nfs_port:-$((12000 + $$ % 5000 * 4))}
 	nfs_url=$("$top/tests/nfs/server.sh" start "$dir/nfs" "$nfs_port") ||
 		fail "the NFS server has not started"
 }

@@ -36,12 +36,31 @@ mapper() {
 	return 1
 }
 
+# serve PORT: it answers there; 1: it has ended.
+serve() {
+	local i pid
+
+	: >"$dir/ganesha.log"
+	setsid ganesha.nfsd -F -f "$dir/ganesha.conf" -L "$dir/ganesha.log" \
+		-p "$dir/ganesha.own" >"$dir/ganesha.out" 2>&1 </dev/null &
+	pid=$!
+	echo $pid >"$dir/ganesha.pid"
+	for ((i = 0; i < 400; i++)); do
+		kill -0 $pid 2>/dev/null || return 1
+		# It listens before it registers, and may end by that.
+		grep -q 'NFS SERVER INITIALIZED' "$dir/ganesha.log" &&
+			(exec 3<>"/dev/tcp/$bind/$1") 2>/dev/null && return
+		sleep 0.05
+	done
+	kill -KILL $pid 2>/dev/null
+	return 1
+}
+
 start() {
-	local port=$1 i pid
+	local port=$1 try
 
 	mkdir -p "$dir/export" "$dir/recovery"
 	dir=$(cd "$dir" && pwd)
-	mapper
 	cat >"$dir/ganesha.conf" <<-END
 		NFS_CORE_PARAM {
 			Bind_addr = $bind; NFS_Port = $port; MNT_Port = $((port + 1));
@@ -62,18 +81,13 @@ start() {
 		}
 		LOG { Default_Log_Level = EVENT; }
 	END
-	setsid ganesha.nfsd -F -f "$dir/ganesha.conf" -L "$dir/ganesha.log" \
-		-p "$dir/ganesha.own" >"$dir/ganesha.out" 2>&1 </dev/null &
-	pid=$!
-	echo $pid >"$dir/ganesha.pid"
-	for ((i = 0; i < 400; i++)); do
-		if ! kill -0 $pid 2>/dev/null; then
-			tail -5 "$dir/ganesha.log" "$dir/ganesha.out" >&2
-			echo "nfs-ganesha has not started" >&2
-			return 1
-		fi
-		(exec 3<>"/dev/tcp/$bind/$port") 2>/dev/null && break
-		sleep 0.05
+	# The port mapper may be another server's, and end with it meanwhile.
+	for try in 1 2 3; do
+		mapper || return 1
+		serve "$port" && break
+		tail -n 5 "$dir/ganesha.log" "$dir/ganesha.out" >&2
+		echo "nfs-ganesha has not started, try $try" >&2
+		[ $try != 3 ] || return 1
 	done
 	echo "nfs://$bind/export?nfsport=$port&mountport=$((port + 1))"
 }

@@ -11,7 +11,7 @@ SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)),
 class Export:
     def __init__(self, folder):
         self.folder = folder
-        self.port = str(20000 + os.getpid() % 4000 * 4)
+        self.port = str(12000 + os.getpid() % 5000 * 4)
         self.url = None
 
     def _call(self, *argv, **env):
@@ -21,7 +21,7 @@ class Export:
                            stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                            check=True, timeout=60)
             out.seek(0)
-            return out.read().strip()
+            return (out.read().strip().splitlines() or [""])[-1]
 
     def start(self):
         os.makedirs(self.folder, exist_ok=True)
