@@ -46,11 +46,21 @@ nfs3_deadline(struct nfs3 *n)
 void
 nfs3_give(struct nfs3 *n, struct nfs3_op *op)
 {
-	struct nfs3_conn *best = &n->conn[0];
+	uint64_t now = now_ms();
+	struct nfs3_conn *best = NULL;
+	bool best_bad = true;
 
-	for (unsigned i = 1; i < n->nconns; i++)
-		if (atomic_load(&n->conn[i].load) < atomic_load(&best->load))
-			best = &n->conn[i];
+	for (unsigned i = 0; i < n->nconns; i++) {
+		struct nfs3_conn *c = &n->conn[i];
+		bool bad = now < atomic_load(&c->bad_until_ms);
+
+		if (best == NULL || (best_bad && !bad) ||
+		    (best_bad == bad &&
+			atomic_load(&c->load) < atomic_load(&best->load))) {
+			best = c;
+			best_bad = bad;
+		}
+	}
 	nfs3_conn_give(best, op);
 }
 
@@ -80,31 +90,12 @@ nfs3_rc(const struct nfs3 *n, const char *what, nfsstat3 st)
 	    what, (int)st);
 }
 
-uint64_t
-nfs3_silent_ms(struct nfs3 *n)
-{
-	uint64_t now = now_ms(), most = 0;
-
-	for (unsigned i = 0; i < n->nconns; i++) {
-		uint64_t since = atomic_load(&n->conn[i].silent_since_ms);
-
-		if (since != 0 && now - since > most)
-			most = now - since;
-	}
-	return most;
-}
-
 const char *
 nfs3_trouble(struct nfs3 *n, char *out, size_t len)
 {
-	*out = 0;
-	for (unsigned i = 0; i < n->nconns && *out == 0; i++) {
-		struct nfs3_conn *c = &n->conn[i];
-
-		pthread_mutex_lock(&c->mu);
-		snprintf(out, len, "%s", c->trouble);
-		pthread_mutex_unlock(&c->mu);
-	}
+	pthread_mutex_lock(&n->limits.mu);
+	snprintf(out, len, "%s", n->limits.trouble);
+	pthread_mutex_unlock(&n->limits.mu);
 	return out;
 }
 
@@ -208,6 +199,9 @@ nfs3_open(const struct nfs3_url *u, const struct nfs3_options *o,
 	pthread_mutex_init(&n->mu, NULL);
 	pthread_mutex_init(&n->files_mu, NULL);
 	TAILQ_INIT(&n->files);
+	pthread_mutex_init(&n->limits.mu, NULL);
+	for (unsigned i = 0; i < NFS3_CONNS; i++)
+		n->conn[i].next = &n->conn[(i + 1) % NFS3_CONNS];
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&n->room, &monotonic);
@@ -238,6 +232,7 @@ nfs3_close(struct nfs3 *n)
 	for (unsigned i = 0; i < n->nconns; i++)
 		nfs3_conn_stop(&n->conn[i]);
 	pthread_cond_destroy(&n->room);
+	pthread_mutex_destroy(&n->limits.mu);
 	pthread_mutex_destroy(&n->files_mu);
 	pthread_mutex_destroy(&n->mu);
 	free(n);

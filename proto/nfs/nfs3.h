@@ -89,10 +89,6 @@ void nfs3_close(struct nfs3 *n);
 
 const struct nfs3_fh *nfs3_root(const struct nfs3 *n);
 
-/** nfs3_silent_ms(n): for how long the server has left a call unanswered; 0:
- * none waits. */
-uint64_t nfs3_silent_ms(struct nfs3 *n);
-
 /** nfs3_patience(n, ms): from the next call on.  nfs3_deadline(n): now_ms() at
  * which a call that begins now is given up. */
 void nfs3_patience(struct nfs3 *n, unsigned ms);
@@ -111,7 +107,7 @@ void nfs3_changes_until(struct nfs3 *n, uint64_t ms);
 void nfs3_hurry(struct nfs3 *n, unsigned ms);
 
 /** nfs3_trouble(n, out, len): why the server cannot be reached, for a person;
- * "" if nothing is known against it. */
+ * "" if nothing is known against it since it last answered. */
 const char *nfs3_trouble(struct nfs3 *n, char *out, size_t len);
 
 /*

@@ -17,6 +17,7 @@ enum {
 	CONNECT_MS = 10000,
 	BACKOFF_MIN_MS = 100,
 	BACKOFF_MAX_MS = 2000,
+	BAD_MS = 5000,
 	TICK_MS = 250,
 	BUSY_PAUSE_MS = 1000 /* when the server asks for patience */
 };
@@ -49,9 +50,25 @@ nfs3_conn_give(struct nfs3_conn *c, struct nfs3_op *op)
 static void
 trouble(struct nfs3_conn *c, const char *why)
 {
-	pthread_mutex_lock(&c->mu);
-	snprintf(c->trouble, sizeof(c->trouble), "%s", why);
-	pthread_mutex_unlock(&c->mu);
+	struct nfs3_limits *l = c->limits;
+
+	pthread_mutex_lock(&l->mu);
+	snprintf(l->trouble, sizeof(l->trouble), "%s", why);
+	atomic_store(&l->troubled, true);
+	pthread_mutex_unlock(&l->mu);
+}
+
+static void
+no_trouble(struct nfs3_conn *c)
+{
+	struct nfs3_limits *l = c->limits;
+
+	if (!atomic_load(&l->troubled))
+		return; /* as a rule */
+	pthread_mutex_lock(&l->mu);
+	*l->trouble = 0;
+	atomic_store(&l->troubled, false);
+	pthread_mutex_unlock(&l->mu);
 }
 
 static void
@@ -81,6 +98,10 @@ answered(struct rpc_context *rpc, int status, void *data, void *arg)
 		return;
 	}
 	c->heard_ms = now_ms();
+	c->served = true;
+	c->backoff_ms = BACKOFF_MIN_MS;
+	atomic_store(&c->bad_until_ms, 0);
+	no_trouble(c);
 	if (c->heard_ms - op->sent_ms < c->way_ms)
 		c->way_ms = c->heard_ms - op->sent_ms;
 	if (op->sent_ms > c->passed_ms)
@@ -121,9 +142,36 @@ connected(struct rpc_context *rpc, int status, void *data, void *arg)
 		return;
 	}
 	c->up = true;
-	c->backoff_ms = BACKOFF_MIN_MS;
 	c->heard_ms = now_ms();
 	forget_at_close(c);
+}
+
+/*
+ * The server, or something before it, takes fewer connections than we make:
+ * calls must not wait here for ever while another one works.
+ */
+static void
+hand_over(struct nfs3_conn *c)
+{
+	uint64_t now = now_ms();
+	struct nfs3_conn *to = c->next;
+	struct nfs3_op *op;
+
+	while (to != c && now < atomic_load(&to->bad_until_ms))
+		to = to->next;
+	/* (At a close others may have gone; then there are no calls.) */
+	if (to == c || TAILQ_EMPTY(&c->todo))
+		return;
+	pthread_mutex_lock(&to->mu);
+	while ((op = TAILQ_FIRST(&c->todo)) != NULL) {
+		TAILQ_REMOVE(&c->todo, op, link);
+		atomic_fetch_sub(&c->load, 1);
+		atomic_fetch_add(&to->load, 1);
+		op->conn = to;
+		TAILQ_INSERT_TAIL(&to->inbox, op, link);
+	}
+	pthread_mutex_unlock(&to->mu);
+	nfs3_conn_wake(to);
 }
 
 /* All calls under way come back to ${todo}. */
@@ -145,6 +193,11 @@ give_up_connection(struct nfs3_conn *c)
 	c->backoff_ms *= 2;
 	if (c->backoff_ms > BACKOFF_MAX_MS)
 		c->backoff_ms = BACKOFF_MAX_MS;
+	if (!c->served) {
+		atomic_store(&c->bad_until_ms, now_ms() + BAD_MS);
+		hand_over(c);
+	}
+	c->served = false;
 }
 
 static void
@@ -279,8 +332,7 @@ must_not_arrive(const struct nfs3_conn *c, uint64_t now)
 static void
 look(struct nfs3_conn *c)
 {
-	uint64_t now = now_ms(), since = atomic_load(&c->silent_since_ms);
-	bool waits;
+	uint64_t now = now_ms();
 
 	take_inbox(c);
 	if (c->ctx == NULL && !TAILQ_EMPTY(&c->todo) && now >= c->next_try_ms)
@@ -295,18 +347,13 @@ look(struct nfs3_conn *c)
 		trouble(c, "it takes calls and does not answer");
 		c->broken = true;
 	}
-	if (must_not_arrive(c, now))
+	if (must_not_arrive(c, now)) {
+		trouble(c, "it did not answer while things could be changed");
 		c->broken = true;
+	}
 	if (c->broken)
 		give_up_connection(c);
 	expire(c, now);
-	/* For those who ask how long it has been silent. */
-	waits = c->nflying > 0 || !TAILQ_EMPTY(&c->todo);
-	if (!waits ||
-	    (c->up && c->heard_ms >= since && now - c->heard_ms < TICK_MS))
-		atomic_store(&c->silent_since_ms, 0);
-	else if (since == 0)
-		atomic_store(&c->silent_since_ms, now);
 }
 
 static int
@@ -357,7 +404,6 @@ nfs3_conn_start(
 {
 	int rc;
 
-	memset(c, 0, sizeof(*c));
 	c->url = url;
 	c->limits = limits;
 	c->backoff_ms = BACKOFF_MIN_MS;

@@ -52,13 +52,17 @@ struct nfs3_op {
 	bool again; /* it was sent before, and may have been done */
 };
 
-/* How a server is waited for; of all connections of a client. */
+/* Of all connections of a client: how the server is waited for, and what is
+ * known against it. */
 struct nfs3_limits {
 	atomic_uint stall_ms; /* so long no answer: connect anew */
 	/* now_ms() from which on nothing is sent that changes something;
 	 * UINT64_MAX: never, NFS3_FENCED: all of that is given up. */
 	_Atomic uint64_t changes_until;
 	_Atomic uint64_t all_until; /* from then on every call is given up */
+	pthread_mutex_t mu;
+	char trouble[160]; /* guarded by mu: since the last answer */
+	atomic_bool troubled;
 };
 
 #define NFS3_FENCED 0
@@ -72,16 +76,18 @@ struct nfs3_conn {
 	int wake;
 	atomic_uint load; /* calls given and not done */
 	atomic_bool stop;
-	_Atomic uint64_t silent_since_ms; /* 0: answers come, or none is due */
 	pthread_mutex_t mu;
-	struct nfs3_ops inbox; /* guarded by mu */
-	char trouble[160];     /* guarded by mu: why it is down */
+	struct nfs3_ops inbox;  /* guarded by mu */
+	struct nfs3_conn *next; /* the client's, in a ring; set before start */
+	/* It was refused: until then calls go by others, if one is not. */
+	_Atomic uint64_t bad_until_ms;
 
 	/* The thread's: */
 	struct nfs_context *ctx;
 	struct rpc_context *rpc;
 	bool up;     /* else, with ctx: being connected */
 	bool broken; /* to be given up after rpc_service */
+	bool served; /* this connection has had an answer */
 	struct nfs3_ops flying;
 	unsigned nflying;
 	uint64_t passed_ms; /* when what was answered was sent, at the latest */
@@ -92,8 +98,8 @@ struct nfs3_conn {
 	struct nfs3_ops todo;
 };
 
-/** nfs3_conn_start(c, url, limits): ERR_SYS.  nfs3_conn_stop(c): all calls
- * are done. */
+/** nfs3_conn_start(c, url, limits): ${c} is zero but for ${next}.  ERR_SYS.
+ * nfs3_conn_stop(c): all calls are done. */
 int nfs3_conn_start(struct nfs3_conn *c, const struct nfs3_url *url,
     struct nfs3_limits *limits);
 void nfs3_conn_stop(struct nfs3_conn *c);

@@ -42,6 +42,7 @@ struct nfs_proxy {
 	void *arg;
 	pthread_t thread;
 	atomic_bool stop;
+	atomic_int max;
 	struct pair pair[PAIRS_MAX];
 	uint32_t xid[CALLS_MAX], proc[CALLS_MAX];
 	unsigned next;
@@ -110,9 +111,16 @@ static void
 pair_begin(struct nfs_proxy *p)
 {
 	int fd = accept4(p->listening, NULL, NULL, SOCK_CLOEXEC), server;
+	int max = atomic_load(&p->max), there = 0;
 
 	if (fd == -1)
 		return;
+	for (int i = 0; i < PAIRS_MAX; i++)
+		there += p->pair[i].fd[0] != -1;
+	if (max != 0 && there >= max) {
+		close(fd);
+		return;
+	}
 	server = to_server(p);
 	for (int i = 0; server != -1 && i < PAIRS_MAX; i++) {
 		if (p->pair[i].fd[0] != -1)
@@ -267,6 +275,12 @@ nfs_proxy_free(struct nfs_proxy *p)
 	buf_fini(&p->kept);
 	pthread_mutex_destroy(&p->mu);
 	free(p);
+}
+
+void
+nfs_proxy_limit(struct nfs_proxy *p, int max)
+{
+	atomic_store(&p->max, max);
 }
 
 unsigned

@@ -37,6 +37,10 @@ void nfs_proxy_free(struct nfs_proxy *p);
  * connection of their own, and has answered them on return: how many. */
 unsigned nfs_proxy_let_go(struct nfs_proxy *p);
 
+/** nfs_proxy_limit(p, max): more connections than that are closed at once; 0:
+ * as many as there are. */
+void nfs_proxy_limit(struct nfs_proxy *p, int max);
+
 /** proxy_u32, proxy_set_u32: big-endian, as on the wire. */
 uint32_t proxy_u32(const uint8_t *at);
 void proxy_set_u32(uint8_t *at, uint32_t v);

@@ -249,13 +249,14 @@ static void
 what_is_under_way_when_the_time_is_over_is_cut_off(void **state)
 {
 	struct nfs3_file *f = make("cut-off");
+	char why[160];
 
 	(void)state;
 	make_odd(WRITE, 1, keep_call);
 	nfs3_changes_until(n, now_ms() + 300);
 	put(f, 0, 100);
 	nfs3_file_flush(f);
-	while (nfs3_silent_ms(n) < 500)
+	while (*nfs3_trouble(n, why, sizeof(why)) == 0)
 		usleep(1000);
 	assert_int_equal(atomic_load(&odd.calls), 1);
 	nfs3_changes_until(n, UINT64_MAX);
@@ -513,11 +514,34 @@ a_rename_without_an_answer_is_told_from_another_file(void **state)
 	assert_true(nfs3_same(&from, &to));
 }
 
+/* The server takes one connection; the others are closed, or found closed. */
+static void
+one_connection_of_several_is_enough(void **state)
+{
+	struct nfs3_attr attr;
+	struct nfs3_file *f;
+
+	(void)state;
+	make_odd(0, 0, NULL);
+	nfs3_close(n);
+	nfs_proxy_limit(proxy, 1);
+	open_client(url);
+	f = make("narrow");
+	put(f, 0, 4 * MIB);
+	assert_int_equal(nfs3_file_sync(f), 0);
+	expect(f, 0, 4 * MIB);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(nfs3_getattr(n, nfs3_root(n), &attr), 0);
+	nfs3_file_free(f);
+	nfs_proxy_limit(proxy, 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_answer_that_never_comes_is_asked_for_again),
+		cmocka_unit_test(one_connection_of_several_is_enough),
 		cmocka_unit_test(changes_wait_when_their_time_is_over),
 		cmocka_unit_test(
 		    what_is_under_way_when_the_time_is_over_is_cut_off),
