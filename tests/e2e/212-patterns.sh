@@ -42,7 +42,7 @@ disk = vda=$dir/db2.img
 END
 agent_start kvm01 "$dir/serve.log" serve
 serving=$agent_pid
-connected() { console agents 2>/dev/null | grep -q db2; }
+connected() { console agents 2>/dev/null | has db2; }
 wait_for 20 connected || fail "kvm01 is not connected: $(cat "$dir/serve.log.err")"
 for vm in web1 db1; do
 	put_noise "$dir/$vm.img" 0 3145728 "more.$vm"

@@ -18,13 +18,17 @@ is_running() {
 }
 job_of() { wait_for 20 is_running "$1" || fail "$1 has no running job"; }
 
-# slow VM DISK [ARGUMENT...]: a backup that can be watched, as ${agent_pid}.
-slow() {
-	local vm=$1 disk=$2
+# rate RATE: of all that kvm01 does.  Until all was seen, however busy the machine
+# is, it is one at which nothing ends.
+rate() {
+	console set bwlimit "$1" --key kvm01 >"$dir/set.out" ||
+		fail "set bwlimit $1"
+}
 
-	shift 2
-	agent_start kvm01 "$dir/$vm.out" backup -q --json "$vm" --disk \
-		"vda=$disk" --lanes 3 "$@"
+# slow VM DISK: a backup that can be watched, as ${agent_pid}.
+slow() {
+	agent_start kvm01 "$dir/$1.out" backup -q --json "$1" --disk \
+		"vda=$2" --lanes 3
 }
 
 # days: ten backups of a database that grows.
@@ -53,21 +57,27 @@ pids+=("$days_pid")
 
 # --- on a terminal
 
-slow web1 "$dir/disk" --bwlimit 9M
+rate 2M
+slow web1 "$dir/disk"
 job_of web1
-[ "$(json "$dir/jobs.json" "any(b['job'] == $job and b['phase'] == 'reading'
-	and len(b['traffic']) == b['lanes'] > 1
-	and max(l['in'] for l in b['traffic']) > 1 << 20
-	and b['took_ms'] > 0 for b in j)")" = True ] ||
+lanes_move() {
+	is_running web1 && [ "$(json "$dir/jobs.json" "any(b['job'] == $job
+		and b['phase'] == 'reading'
+		and len(b['traffic']) == b['lanes'] > 1
+		and max(l['in'] for l in b['traffic']) > 1 << 20
+		and b['took_ms'] > 0 for b in j)")" = True ]
+}
+wait_for 20 lanes_move ||
 	fail "the daemon does not tell what its lanes move: $(cat "$dir/jobs.json")"
 screen_start 80x24 "$BIN/backstay" -r "$repo" watch "$job"
 see "job $job: backup of web1 \(kvm01\)" 'reading +█+░* +[0-9]+ %  +ETA [0-9-]' \
 	'rate now .* MiB/s' 'mean .* MiB/s' 'unchanged .* B' 'deduplicated .* B' \
 	'sent .* MiB' 'wire .* MiB/s' 'lane +from agent +to agent +now' \
-	'^ +[1-3] +[0-9.]+ MiB .* MiB/s'
+	'^ +[1-3] +[0-9.]+ MiB .* [KM]iB/s'
 show watch
 screen_size 50x14
 see "job $job" '\.\.\. and [0-9] more'
+rate 0
 screen_size 110x30
 see 'ended with 0' 'done .* 100 %' \
 	"job $job: backup of web1 \(kvm01\) done: web1@.* 88.0 MiB, mean"
@@ -78,11 +88,18 @@ ok "watch shows phase, rates, ETA, counts and lanes, at any size, and ends with 
 
 dd if="$dir/disk" of="$dir/disk2" bs=1M status=none
 put_noise "$dir/disk2" 0 $((20 << 20)) other
-slow web2 "$dir/disk2" --bwlimit 6M
+rate 1M
+slow web2 "$dir/disk2"
 job_of web2
 SCREEN_TERM=dumb screen_start 80x24 "$BIN/backstay" -r "$repo" watch "$job"
 see "job $job: backup of web2 \(kvm01\): reading [0-9]+ %, .* of 88.0 MiB"
-console watch "$job" >"$dir/watch.txt" || fail "watch: $?"
+"$BIN/backstay" -r "$repo" watch "$job" >"$dir/watch.txt" &
+watch_pid=$!
+pids+=("$watch_pid")
+wait_for 20 grep -q reading "$dir/watch.txt" || fail "watch shows nothing"
+rate 0
+wait "$watch_pid" || fail "watch: $?"
+forget "$watch_pid"
 see 'ended with 0'
 if [ "$(grep -c . "$dir/watch.txt")" -gt 4 ] ||
 	! grep -q "^job $job: backup of web2 (kvm01): reading" "$dir/watch.txt" ||
@@ -107,7 +124,8 @@ pids+=("$follow_pid")
 follow_json_pid=$!
 pids+=("$follow_json_pid")
 put_noise "$dir/disk2" 0 $((24 << 20)) third
-slow web3 "$dir/disk2" --bwlimit 4M
+rate 1M
+slow web3 "$dir/disk2"
 job_of web3
 screen_start 100x20 "$BIN/backstay" -r "$repo" jobs --follow
 see 'JOB +KIND +VM +HOST +STATE +DONE +RATE +ETA' \
@@ -123,7 +141,7 @@ wait "$watch_pid"
 grep -q "web3 (kvm01) failed: " "$dir/watch.txt" ||
 	fail "watch: $(cat "$dir/watch.txt")"
 see "$job +backup +web3 +kvm01 +failed"
-slow web3 "$dir/disk2" --bwlimit 4M
+slow web3 "$dir/disk2"
 job_of web3
 console watch "$job" >"$dir/watch.txt" 2>&1 &
 watch_pid=$!
@@ -141,10 +159,14 @@ forget "$days_pid"
 # --- a restore; and the daemon, gone and back
 
 agent_start kvm01 "$dir/restore.out" restore -q web1@latest --disk \
-	"vda=$dir/r.raw" --bwlimit 12M
+	"vda=$dir/r.raw"
 job_of web1
-[ "$(json "$dir/jobs.json" "any(b['job'] == $job and b['phase'] == 'writing'
-	and sum(l['out'] for l in b['traffic']) > 0 for b in j)")" = True ] ||
+restore_moves() {
+	is_running web1 && [ "$(json "$dir/jobs.json" "any(b['job'] == $job
+		and b['phase'] == 'writing'
+		and sum(l['out'] for l in b['traffic']) > 0 for b in j)")" = True ]
+}
+wait_for 20 restore_moves ||
 	fail "the phase of a restore: $(cat "$dir/jobs.json")"
 screen_start 80x24 "$BIN/backstay" -r "$repo" watch "$job"
 see 'restore of web1' 'written +[0-9]' 'received +[0-9]'
@@ -167,6 +189,8 @@ done
 if sort "$dir/follow.txt" | uniq -d | has .; then
 	fail "jobs --follow repeats itself: $(cat "$dir/follow.txt")"
 fi
+wait_for 10 grep -q '"state":"done"' "$dir/follow.json" ||
+	fail "jobs --follow --json: $(cat "$dir/follow.json")"
 kill "$follow_pid" "$follow_json_pid"
 wait "$follow_pid" "$follow_json_pid" 2>/dev/null
 "$PYTHON" -c 'import json, sys

@@ -115,7 +115,7 @@ ok "top waits for a daemon that is gone"
 
 SCREEN_LOCALE=C screen_start 80x24 "$BIN/backstay" -r "$repo" top
 see 'store +#*\.+ '
-if screen_text | LC_ALL=C grep -q '[^[:print:]]'; then
+if screen_text | LC_ALL=C has '[^[:print:]]'; then
 	fail "more than ASCII in locale C: $(screen_text)"
 fi
 screen_keys q

@@ -145,7 +145,7 @@ xmllint --noout --schema "$top/tests/e2e/ovf/envelope.xsd" "$out"/*.ovf \
 	>"$dir/xmllint.out" 2>&1 || fail "OVF: $(cat "$dir/xmllint.out")"
 (cd "$out" && sed -n 's/^SHA256(\(.*\))= \(.*\)$/\2  \1/p' ./*.mf |
 	sha256sum -c --quiet) || fail "OVF: the checksums"
-basename "$out"/*.ovf | grep -q '^web1-' || fail "a name with its namespace"
+basename "$out"/*.ovf | has '^web1-' || fail "a name with its namespace"
 "$PYTHON" - "$out" "$archives/m.ova" <<'END' || fail "OVF: its files"
 import glob, os, sys, xml.etree.ElementTree as ET
 o = "{http://schemas.dmtf.org/ovf/envelope/1}"
@@ -190,7 +190,7 @@ same_bytes "$dir/vda" "$dir/back/ova-vda.raw"
 same_bytes "$dir/vdb" "$dir/back/ova-vdb.raw"
 cmp -n $((5 * mib + 512)) "$dir/vdc" "$dir/back/ova-vdc.raw" ||
 	fail "the odd disk out of an OVA"
-console show ova@latest | grep -q "VirtualSystem" || fail "its descriptor is gone"
+console show ova@latest | has "VirtualSystem" || fail "its descriptor is gone"
 console import -q ova2 - <"$archives/m.ova" || fail "import of an OVA from -"
 ok "and it is taken back"
 
@@ -452,7 +452,7 @@ exec 9<>"$dir/fifo"
 pid=$!
 pids+=("$pid")
 head -c $((8 * mib)) "$archives/raw.tar" >&9
-has_begun() { console jobs --json | grep -q acme/cut; }
+has_begun() { console jobs --json | has acme/cut; }
 wait_for 20 has_begun || fail "the import has not begun"
 kill -TERM "$pid"
 wait_for 10 gone "$pid" || fail "an import waits for its sender, whatever comes"

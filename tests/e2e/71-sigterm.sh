@@ -118,7 +118,7 @@ outcome() { # PATTERN: of the job, in the log and in the audit log
 		fail "job $job: $(grep "job $job:" "$daemon_log")"
 	console audit --json >"$dir/audit.json" || fail "audit"
 	json "$dir/audit.json" "[x['outcome'] for x in j \
-		if x['op'] == 'restore'][-1]" | grep -q -E "^$1" ||
+		if x['op'] == 'restore'][-1]" | has -E "^$1" ||
 		fail "audit: $(tail -n 3 "$repo/audit.log")"
 }
 for how in 'swapping ,"onto":"quiet"' 'syncing '; do

@@ -85,7 +85,7 @@ pipes() {
 
 	found=$(awk '{ line = held $0; held = "" }
 		/[^|]\|$/ { held = line; next }
-		line ~ /[^|]\|[ \t]*grep( -[a-zA-Z]+)* -[a-zA-Z]*q/ {
+		line ~ /[^|]\|[ \t]*([A-Z_]+=[^ ]* )*grep( -[a-zA-Z]+)* -[a-zA-Z]*q/ {
 			print FILENAME ":" FNR ": " line "   <- has, not grep -q" }' \
 		"${scripts[@]}")
 	[ -z "$found" ] || { echo "$found"; return 1; }
