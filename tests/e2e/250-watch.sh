@@ -181,6 +181,8 @@ wait_for 10 grep -q 'the daemon is back' "$dir/follow.err" ||
 backup kvm01 web1 --disk "vda=$dir/disk"
 wait_for 10 grep -q 'backup of web1 (kvm01) done' "$dir/follow.txt" ||
 	fail "jobs --follow: $(cat "$dir/follow.txt")"
+wait_for 10 grep -q '"state":"done"' "$dir/follow.json" ||
+	fail "jobs --follow --json: $(cat "$dir/follow.json")"
 for what in 'web3 (kvm01): reading' 'web3 (kvm01) failed' \
 	'web3 (kvm01) cancelled' 'restore of web1 (kvm01): writing'; do
 	grep -q "^20[0-9T:-]*Z job [0-9]*: .*$what" "$dir/follow.txt" ||
