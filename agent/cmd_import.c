@@ -134,11 +134,25 @@ add_disk(struct asked *a, const char *name, const char *spec)
 	return EXIT_DONE;
 }
 
+/* Of an OVA that was unpacked the descriptor says what the machine was. */
+static int
+take_definition(struct asked *a, const char *path, enum disk_name_kind kind)
+{
+	if (kind != DISK_NAME_DEFINITION && kind != DISK_NAME_OVF)
+		return cmd_misuse(CMD, "%.100s: is no disk by its name", path);
+	if (a->o.definition != NULL)
+		return cmd_misuse(
+		    CMD, "%.100s: is a second definition of the machine", path);
+	a->o.definition = path;
+	return EXIT_DONE;
+}
+
 /* One file may be an archive; several, and those with a name, are images. */
 static int
 take_files(struct asked *a, int argc, char **argv)
 {
 	char name[NAME_PART_MAX + 1];
+	enum disk_name_kind kind;
 	int rc = EXIT_DONE;
 
 	if (argc == 1 && a->nnamed == 0) {
@@ -152,8 +166,13 @@ take_files(struct asked *a, int argc, char **argv)
 	for (int i = 0; rc == EXIT_DONE && i < argc; i++) {
 		if (strcmp(argv[i], "-") == 0)
 			return cmd_misuse(CMD, "-: only an archive, alone");
-		disk_name(
+		kind = disk_name(
 		    a->o.backup.vm, source_path(argv[i]), name, sizeof(name));
+		if (source_path(argv[i]) == argv[i] &&
+		    kind >= DISK_NAME_DEFINITION) {
+			rc = take_definition(a, argv[i], kind);
+			continue;
+		}
 		if (name[0] == 0)
 			return cmd_misuse(CMD,
 			    "%.100s: no disk can be called like that: say "

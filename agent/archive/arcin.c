@@ -144,6 +144,21 @@ name_ok(const char *s)
 	return true;
 }
 
+/* What its map of holes leaves of ${size}. */
+static uint64_t
+data_of(struct archive_entry *entry, uint64_t size)
+{
+	la_int64_t off, len;
+	uint64_t sum = 0;
+
+	if (archive_entry_sparse_reset(entry) == 0)
+		return size;
+	while (archive_entry_sparse_next(entry, &off, &len) == ARCHIVE_OK)
+		if (len > 0)
+			sum += (uint64_t)len;
+	return sum < size ? sum : size;
+}
+
 static int
 take_entry(struct arcin *a, struct archive_entry *entry, struct err *e)
 {
@@ -165,7 +180,9 @@ take_entry(struct arcin *a, struct archive_entry *entry, struct err *e)
 	    archive_entry_size_is_set(entry) && archive_entry_size(entry) >= 0;
 	if (a->member.has_size)
 		a->member.size = (uint64_t)archive_entry_size(entry);
-	if (archive_entry_mtime_is_set(entry) && archive_entry_mtime(entry) > 0)
+	a->member.data = data_of(entry, a->member.size);
+	if (archive_entry_mtime_is_set(entry) &&
+	    archive_entry_mtime(entry) >= (time_t)ARCIN_MTIME_MIN)
 		a->member.mtime = (uint64_t)archive_entry_mtime(entry);
 	a->standing = true;
 	a->block = NULL;

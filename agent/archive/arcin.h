@@ -16,11 +16,15 @@ struct arcin;
 
 enum { ARCIN_NAME_MAX = 1023 };
 
+/* 1990: what is said to be older is what packers say that know no time. */
+#define ARCIN_MTIME_MIN UINT64_C(631152000)
+
 struct arcin_member {
 	char name[ARCIN_NAME_MAX + 1]; /* checked: relative, no "..", printable
 					*/
 	uint64_t size;                 /* with its holes */
 	bool has_size;                 /* else it is known at its end only */
+	uint64_t data;                 /* of ${size}, outside of its holes */
 	uint64_t mtime;                /* seconds since 1970; 0: not told */
 };
 

@@ -49,7 +49,7 @@ gunzip_free(struct gunzip *g)
 const char *
 gunzip_error(const struct gunzip *g)
 {
-	return g->why != NULL ? g->why : "no reason is known";
+	return g->why != NULL ? g->why : "there is no more of it";
 }
 
 bool

@@ -25,8 +25,9 @@ struct import_options {
 	const char *from;               /* a path, or "-"; or NULL: */
 	const struct import_disk *disk; /* images, as they are */
 	unsigned ndisks;
-	const char *spool; /* a folder for disks out of others' archives */
-	uint64_t time;     /* the backup's own; 0: what it says */
+	const char *definition; /* with them: .xml or .ovf; or NULL */
+	const char *spool;      /* a folder for disks out of others' archives */
+	uint64_t time;          /* the backup's own; 0: what it says */
 };
 
 /**

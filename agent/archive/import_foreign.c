@@ -141,7 +141,8 @@ add_image(struct foreign *f, const char *name, const char *spec, struct err *e)
 	struct stat st;
 	int rc;
 
-	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_mtime > 0 &&
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_mtime >= (time_t)ARCIN_MTIME_MIN &&
 	    (uint64_t)st.st_mtime > f->changed)
 		f->changed = (uint64_t)st.st_mtime;
 	rc = path == spec && is_vmdk(path) ? source_open_vmdk(path, &s, e)
@@ -159,18 +160,41 @@ add_image(struct foreign *f, const char *name, const char *spec, struct err *e)
 }
 
 static int
+add_definition(struct foreign *f, const char *path, struct err *e)
+{
+	char name[NAME_PART_MAX + 1];
+	bool ovf = disk_name("", path, name, sizeof(name)) == DISK_NAME_OVF;
+	struct source *s;
+	bool whole;
+	int rc;
+
+	rc = source_file_copy(
+	    path, ovf ? "ovf" : "libvirt-xml", DEFINITION_MAX, &whole, &s, e);
+	return rc != 0 ? rc : add(f, "definition", "definition", s, path, e);
+}
+
+static int
 images(struct foreign *f, char *one, struct err *e)
 {
 	const struct import_options *o = f->o;
 	int rc = 0;
 
 	if (o->from != NULL) {
-		disk_name(
+		enum disk_name_kind kind = disk_name(
 		    o->backup.vm, source_path(o->from), one, NAME_PART_MAX + 1);
+
+		if (kind >= DISK_NAME_DEFINITION &&
+		    source_path(o->from) == o->from)
+			return err_set(e, ERR_UNSUP,
+			    "%.200s: is no disk by its name: say the disks, "
+			    "too",
+			    o->from);
 		return add_image(f, one[0] != 0 ? one : "vda", o->from, e);
 	}
 	for (unsigned i = 0; rc == 0 && i < o->ndisks; i++)
 		rc = add_image(f, o->disk[i].name, o->disk[i].spec, e);
+	if (rc == 0 && o->definition != NULL)
+		rc = add_definition(f, o->definition, e);
 	return rc;
 }
 

@@ -305,6 +305,16 @@ tell_skipped(struct run *r)
 	}
 }
 
+/* A folder that was named is no instance's. */
+static int
+no_points(const struct nasimport_options *o, struct err *e)
+{
+	return err_set(e, ERR_NOENT,
+	    "%s/%s: there is no YYYY.MM.DD.HH.MM.SS in it, as CloudStack's NAS "
+	    "backups have; of a tree of instances say --cloudstack",
+	    strcmp(o->root, "/") == 0 ? "" : o->root, o->only[0]);
+}
+
 static int
 check_wanted(
     const struct nasimport_options *o, const struct nastree *t, struct err *e)
@@ -315,6 +325,8 @@ check_wanted(
 		while (i < t->ninstances &&
 		    strcmp(t->instance[i].name, o->only[k]) != 0)
 			i++;
+		if (i == t->ninstances && o->vm != NULL)
+			return no_points(o, e);
 		if (i == t->ninstances)
 			return err_set(e, ERR_NOENT,
 			    "%s: has no instance %.100s", t->root, o->only[k]);
@@ -331,6 +343,8 @@ nasimport_run(
 
 	memset(sum, 0, sizeof(*sum));
 	rc = nastree_scan(o->root, &r.tree, e);
+	if (rc == ERR_NOENT && o->vm != NULL)
+		return no_points(o, e);
 	if (rc != 0)
 		return rc;
 	rc = check_wanted(o, r.tree, e);

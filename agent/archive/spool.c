@@ -15,6 +15,9 @@
 /* Zeroes are looked for in pieces of a page, so that holes stay holes. */
 enum { PIECE = 1 << 20, PAGE = 4096 };
 
+/* Of what an archive says without having it: nobody's disk is larger. */
+#define DISK_MAX (UINT64_C(1) << 50)
+
 void
 spool_init(struct spool *s, const char *dir)
 {
@@ -54,23 +57,24 @@ nameless(const char *dir)
 static int
 check_room(const struct spool *s, const struct arcin *a, struct err *e)
 {
-	uint64_t size = arcin_member(a)->size, room;
+	uint64_t size = arcin_member(a)->size, data = arcin_member(a)->data;
+	uint64_t room;
 	char need[16], have[16];
 	struct statvfs st;
 
-	if (size > VOLUME_SIZE_MAX)
+	if (size > DISK_MAX)
 		return arcin_fail(a, ERR_LIMIT, e,
 		    "says to have %llu bytes, which no disk has",
 		    (unsigned long long)size);
 	if (statvfs(s->dir, &st) == -1)
 		return imgfile_open_error(e, s->dir);
 	room = (uint64_t)st.f_bavail * st.f_frsize;
-	if (size <= room)
+	if (data <= room)
 		return 0;
 	return arcin_fail(a, ERR_NOSPC, e,
 	    "says to have %s, and %.100s has room for %s: say --spool FOLDER, "
 	    "or unpack it",
-	    size_print(size, need), s->dir, size_print(room, have));
+	    size_print(data, need), s->dir, size_print(room, have));
 }
 
 static bool

@@ -82,8 +82,10 @@ definition_to_json(
 	rc = gather(srv, m, v, text, e);
 	leaving_release(srv, m->vm, m->id);
 	if (rc == 0) {
-		/* NULL: it is no text. */
-		j = json_stringn((const char *)text, (size_t)v->size);
+		/* NULL: it is no text, or none that JSON could hold. */
+		j = memchr(text, 0, (size_t)v->size) != NULL
+		    ? NULL
+		    : json_stringn((const char *)text, (size_t)v->size);
 		if (j != NULL) {
 			*out = json_object();
 			json_set_str(*out, "format", v->format);

@@ -262,7 +262,7 @@ console restore "other/one@$(utc 2026.03.03.03.00.00)" --volume root \
 	--format raw --to "$dir/out" >"$dir/restore.out" 2>&1 ||
 	fail "restore: $(cat "$dir/restore.out")"
 same_bytes "$want/$b/2026.03.03.03.00.00/root.raw" "$dir/out/other-one-root.raw"
-expect_fail 1 "." console import moved "$nas"
+expect_fail 1 "as CloudStack's NAS backups have" console import moved "$nas"
 ok "an instance, or one point in time, into a VM of another name"
 
 expect_fail 1 "there is no INSTANCE" console import --cloudstack "$want/.."

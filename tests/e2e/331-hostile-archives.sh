@@ -68,7 +68,7 @@ done <"$dir/bad/table"
 none_left "a pipe"
 ok "and from the standard input"
 
-expect_fail 1 "is a folder|INSTANCE" import vm "$dir/bad"
+expect_fail 1 "there is no YYYY" import vm "$dir/bad"
 expect_fail 1 "no such file" import vm "$dir/bad/not-there"
 # A pipe by its name is waited for.
 mkfifo "$dir/fifo"
@@ -230,7 +230,37 @@ made=$((made + 1))
 [ "$(nbackups)" = $made ] || fail "a VMDK did not come in"
 ok "OVAs of others come in if all in them is right, and are refused else"
 
-take files vda.raw vdb.qcow2
+# A large disk with little in it needs room for that alone.
+truncate -s 3G sda.raw
+put_noise sda.raw $((2 << 30)) 1000000 sparse
+for form in gnu posix; do
+	tar -cS --format=$form -f big.tar sda.raw
+	take big-$form big.tar
+	made=$((made + 1))
+	[ "$(nbackups)" = $made ] || fail "a sparse disk is not there"
+done
+rm sda.raw big.tar
+# A packer that knows no time is not believed.
+touch -d 1980-01-01 vdb.raw
+tar -c --mtime=@1 -f old.tar vdb.raw
+for old in old.tar vdb.raw; do
+	take old-${old%.*} $old
+	made=$((made + 1))
+	[ "$(console list old-${old%.*} --json | grep -c '"time":"19')" = 0 ] ||
+		fail "$old: a backup of the last century"
+done
+ok "sparse disks need room for their data; times of nobody's are not taken"
+
+echo "<domain><name>files</name></domain>" >machine.xml
+truncate -s 512 machine.xml # as long as a disk could be
+take files vda.raw machine.xml vdb.qcow2
+console show files@latest --json >show.json
+[ "$(json show.json "sorted((v['name'], v['kind']) for v in j['volumes'])")" = \
+	"[('definition', 'definition'), ('vda', 'disk'), ('vdb', 'disk')]" ] ||
+	fail "a definition beside disks: $(cat show.json)"
+expect_fail 1 "is no disk by its name" import vm machine.xml
+expect_fail 2 "second definition" import vm vda.raw machine.xml ova/m.ovf
+expect_fail 2 "no disk by its name" import vm vda.raw ova/m.mf
 came_in files
 take named --disk vda=raw:vda.raw --disk vdb=qcow2:vdb.qcow2 \
 	--time 2026-02-03T04:05:06Z
