@@ -17,7 +17,10 @@
 #include "proto/name.h"
 #include "proto/nfs/nfs3_file.h"
 
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+
 enum {
+	BOOT_ID_MAX = 64,
 	HOLDER_LEN = 16,
 	RECORD_LEN = 512, /* at least: it is written in place */
 	RECORD_MAX = 4096,
@@ -40,7 +43,8 @@ struct lease {
 	int dirfd; /* the repository's; our own */
 	struct record mine;
 	struct nfs3_fh fh; /* of the file that we made for it */
-	unsigned missed;   /* its thread only */
+	unsigned missed;   /* its thread only, as the next */
+	bool failing;
 	pthread_t thread;
 	bool running;
 	pthread_mutex_t mu;
@@ -131,19 +135,25 @@ record_write(struct lease *l)
 
 /*
  * The local file has the last holder and which folder it was: a copy of the
- * folder elsewhere has another number, and so does not pass for it.
+ * folder elsewhere has another number, and so does not pass for it; a copy of
+ * the whole machine has another boot, as has this one after a crash of all of
+ * it, which then waits.
  */
 static void
 local_print(int dirfd, const char *holder, char *out, size_t len)
 {
+	struct buf boot = { 0 };
 	struct stat st;
 	char host[HOST_LEN] = "";
 
 	gethostname(host, sizeof(host) - 1);
 	if (fstat(dirfd, &st) == -1)
 		memset(&st, 0, sizeof(st));
-	snprintf(out, len, "%s %s %llu\n", holder, host,
-	    (unsigned long long)st.st_ino);
+	file_read(AT_FDCWD, BOOT_ID, BOOT_ID_MAX, &boot);
+	snprintf(out, len, "%s %s %llu %.*s\n", holder, host,
+	    (unsigned long long)st.st_ino, (int)strcspn(buf_cstr(&boot), "\n"),
+	    buf_cstr(&boot));
+	buf_fini(&boot);
 }
 
 static bool
@@ -314,6 +324,24 @@ renew(struct lease *l)
 	return ERR_BUSY;
 }
 
+/* Once that it goes wrong, and once that it is well again. */
+static void
+tell(struct lease *l, int rc)
+{
+	char why[160];
+
+	if (rc != 0 && rc != ERR_BUSY && !l->failing)
+		log_error("%s: nothing is changed until it is certain that the "
+			  "packs are still ours: %s",
+		    l->url,
+		    rc == ERR_TIMEOUT ? nfs3_trouble(l->n, why, sizeof(why))
+				      : "the file \"" LEASE_FILE
+					"\" is not to be had");
+	else if (rc == 0 && l->failing)
+		log_info("%s: is back", l->url);
+	l->failing = rc != 0;
+}
+
 static void *
 lease_main(void *arg)
 {
@@ -332,6 +360,7 @@ lease_main(void *arg)
 		pthread_mutex_unlock(&l->mu);
 		began = now_ms();
 		rc = renew(l);
+		tell(l, rc);
 		pthread_mutex_lock(&l->mu);
 		if (rc == 0)
 			l->good_ms = began;

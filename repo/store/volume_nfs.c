@@ -34,10 +34,13 @@ name_of(uint32_t number, bool poisoned, char *out)
 int
 nfs_known(const char *what, uint32_t number, int rc)
 {
+	char pack[16];
+
 	if (rc == 0 || rc == ERR_NOENT || rc == ERR_EXIST || rc == ERR_NOSPC ||
 	    rc == ERR_SYS)
 		return rc;
-	log_error("pack %" PRIx32 ": %s: %s", number, what,
+	snprintf(pack, sizeof(pack), "pack %" PRIx32, number);
+	log_error("%s: %s: %s", number != 0 ? pack : "packs", what,
 	    rc == ERR_TIMEOUT      ? "the NFS server does not answer"
 		: rc == ERR_DENIED ? "the NFS server does not permit it"
 		: rc == ERR_BUSY   ? "another daemon has the packs"
@@ -151,6 +154,19 @@ vol_create(struct volume *v, uint32_t number, struct volume_file **out)
 	return 0;
 }
 
+/*
+ * Whether the folder is still the one that we have: a server may export the
+ * place where a disk is to be mounted before it is, and that is empty.  Then
+ * nothing is lost, and must not be taken for it.
+ */
+static bool
+folder_is_ours(struct nfs_volume *x)
+{
+	struct nfs3_fh fh;
+
+	return nfs3_lookup(x->n, nfs3_root(x->n), LEASE_FILE, &fh, NULL) == 0;
+}
+
 /* By its path from the root: a folder's handle may be as stale. */
 bool
 nfs_pack_gone(struct nfs_volume *x, uint32_t number)
@@ -169,7 +185,7 @@ nfs_pack_gone(struct nfs_volume *x, uint32_t number)
 		if (rc == ERR_NOENT && i == 0)
 			rc = 0;
 	}
-	return rc == ERR_NOENT;
+	return rc == ERR_NOENT && folder_is_ours(x);
 }
 
 /*
@@ -214,17 +230,16 @@ vol_open(
 		return 0;
 	}
 	rc = find_folder(x, number, false, &folder);
-	if (rc != 0)
-		return nfs_known("open", number, rc);
-	rc =
-	    nfs3_lookup(x->n, &folder, name_of(number, false, name), &fh, NULL);
+	if (rc == 0)
+		rc = nfs3_lookup(
+		    x->n, &folder, name_of(number, false, name), &fh, NULL);
 	if (rc == ERR_NOENT)
 		rc = nfs3_lookup(
 		    x->n, &folder, name_of(number, true, name), &fh, NULL);
 	if (rc == 0)
 		rc = open_synced(x, &fh, &file);
-	if (rc == ERR_CLOSED && nfs_pack_gone(x, number))
-		rc = ERR_NOENT;
+	if (rc == ERR_CLOSED || rc == ERR_NOENT)
+		rc = nfs_pack_gone(x, number) ? ERR_NOENT : ERR_CLOSED;
 	if (rc != 0)
 		return nfs_known("open", number, rc);
 	*out = file_add(x, number, file);

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "proto/base/buf.h"
 #include "proto/base/io.h"
 #include "repo/store/lease.h"
 #include "repo/store/volume.h"
@@ -177,6 +178,34 @@ what_a_daemon_cut_off_still_wanted_does_not_happen(void **state)
 	volume_close(one);
 }
 
+/* The same folder of the same name, with the number that it had: only the
+ * kernel is another. */
+static void
+a_copy_of_the_whole_machine_does_not_pass_for_it(void **state)
+{
+	struct volume_nfs_options o = { .patience_ms = 20000 };
+	struct volume *v = take(direct, repo[0]), *w;
+	struct buf text = { 0 }, boot = { 0 };
+	struct err e = { 0 };
+	char *at;
+
+	(void)state;
+	assert_int_equal(file_read(repo[0], "lease", 1000, &text), 0);
+	assert_int_equal(
+	    file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 100, &boot),
+	    0);
+	at = strstr(buf_cstr(&text), buf_cstr(&boot));
+	assert_non_null(at);
+	*at = *at == 'a' ? 'b' : 'a';
+	assert_int_equal(
+	    file_replace(repo[0], "lease", text.data, text.len, 0600), 0);
+	assert_int_equal(
+	    volume_nfs_open(direct, repo[0], &o, &w, &e), ERR_BUSY);
+	volume_close(v);
+	buf_fini(&text);
+	buf_fini(&boot);
+}
+
 struct taker {
 	pthread_t thread;
 	int dirfd, rc;
@@ -225,6 +254,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 		    what_a_daemon_cut_off_still_wanted_does_not_happen),
+		cmocka_unit_test(
+		    a_copy_of_the_whole_machine_does_not_pass_for_it),
 		cmocka_unit_test(of_two_that_begin_at_once_one_has_the_packs),
 	};
 

@@ -305,10 +305,13 @@ over_quota(void *arg, uint32_t proc, bool answer, uint8_t *body, size_t len)
 static void
 a_file_that_failed_says_so_and_keeps_no_room(void **state)
 {
-	struct nfs3_file *f = make("quota"), *g = make("free");
+	struct nfs3_file *f = make("quota"), *g;
 	struct iovec iov = { data, 4 * MIB };
+	struct nfs3_fh fh;
 
 	(void)state;
+	assert_int_equal(nfs3_create(n, nfs3_root(n), "free", 0600, &fh), 0);
+	g = nfs3_file_new(n, &fh, 0, true);
 	make_odd(COMMIT, 1 << 20, over_quota);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(nfs3_file_write(f, &iov, 1, i * 4 * MIB), 0);

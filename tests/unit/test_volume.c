@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "proto/nfs/nfs3.h"
 #include "repo/store/volume.h"
 #include "tests/unit/nfs_room.h"
 
@@ -344,6 +345,40 @@ a_pack_removed_under_a_reader_is_no_failure_of_the_disk(void **state)
 	volume_file_close(g);
 }
 
+/* Such as the place where the server has not mounted the disk yet. */
+static void
+an_empty_folder_in_its_place_is_no_loss_of_packs(void **state)
+{
+	struct nfs3_options o = { .patience_ms = 20000 };
+	struct volume_file *f;
+	struct nfs3_fh fh, dir;
+	struct nfs3_url u;
+	struct err e = { 0 };
+	struct nfs3 *n;
+
+	(void)state;
+	assert_int_equal(volume_create(v, 9, &f), 0);
+	write_at(f, "abcd", 0);
+	assert_int_equal(volume_sync(f), 0);
+	volume_file_close(f);
+	assert_int_equal(nfs3_url_parse(room.url, &u, &e), 0);
+	snprintf(u.path, sizeof(u.path), "/export%s/packs", strrchr(path, '/'));
+	assert_int_equal(nfs3_open(&u, &o, &n, &e), 0);
+	assert_int_equal(nfs3_lookup(n, nfs3_root(n), "0000", &dir, NULL), 0);
+	assert_int_equal(nfs3_lookup(n, &dir, "00000009.pack", &fh, NULL), 0);
+	assert_int_equal(nfs3_rename(n, &dir, "00000009.pack", nfs3_root(n),
+			     "elsewhere", &fh),
+	    0);
+	assert_int_equal(volume_open(v, 9, false, &f), ERR_NOENT);
+	assert_int_equal(
+	    nfs3_rename(n, nfs3_root(n), "lease", &dir, "l", NULL), 0);
+	assert_int_equal(volume_open(v, 9, false, &f), ERR_SYS);
+	assert_int_equal(
+	    nfs3_rename(n, &dir, "l", nfs3_root(n), "lease", NULL), 0);
+	assert_int_equal(nfs3_remove(n, nfs3_root(n), "elsewhere"), 0);
+	nfs3_close(n);
+}
+
 static void
 a_volume_is_closed_without_its_server(void **state)
 {
@@ -450,6 +485,7 @@ main(void)
 		NFS(each_tells_packs_and_ignores_what_is_foreign),
 		NFS(packs_that_another_daemon_has_are_refused),
 		NFS(a_pack_removed_under_a_reader_is_no_failure_of_the_disk),
+		NFS(an_empty_folder_in_its_place_is_no_loss_of_packs),
 		NFS(a_volume_is_closed_without_its_server),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
