@@ -161,7 +161,16 @@ rename_it(struct target *t, struct err *e)
 	if (rc == ERR_TIMEOUT)
 		return failed(t, rc,
 		    "all is written, but not known whether it has its name", e);
-	return rc != 0 ? failed(t, rc, "rename", e) : 0;
+	if (rc != 0)
+		return failed(t, rc, "rename", e);
+	/* It goes by names, and the name may have been another's by then. */
+	rc = look(t, t->name, &fh, NULL, &there, e);
+	if (rc == 0 && (!there || !nfs3_same(&fh, &t->nfs->tmp)))
+		rc = err_set(e, ERR_BUSY,
+		    "%s: another restore to it has begun just now, and what is "
+		    "there is its: begin again when it has ended",
+		    t->path);
+	return rc;
 }
 
 int
