@@ -11,6 +11,11 @@
 # acknowledged by then.  Needs root.
 set -eu -o pipefail
 
+# A mount of its own: whoever copies the others' (ip netns exec does) would keep
+# a file system of one cut alive behind that of the next.
+[ -n "${REPLAY_ALONE:-}" ] ||
+	exec env REPLAY_ALONE=1 unshare --mount --propagation private "$0" "$@"
+
 examine=$(realpath "$1") fs=$2 points=${3:-20} seed=${4:-$RANDOM}
 here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d "${TMPDIR:-/tmp}/backstay-replay-XXXXXX")
@@ -67,11 +72,12 @@ echo "# $fs: $count writes and flushes, seed $seed"
 failed=0 tried=0
 while [ "$tried" -lt "$points" ]; do
 	n=$(((RANDOM * 32768 + RANDOM) % count + 1))
-	upto=$("$here/writelog.py" image "$dir/log" "$dir/base" "$dir/cut" \
-		$n "$seed")
+	rm -f "$dir"/cut.*
+	cut=$dir/cut.$n.$tried
+	upto=$("$here/writelog.py" image "$dir/log" "$dir/base" "$cut" $n "$seed")
 	[ "$upto" -gt "$first" ] || continue # no repository yet
 	tried=$((tried + 1))
-	mount -o loop "$dir/cut" "$dir/mnt"
+	mount -o loop "$cut" "$dir/mnt"
 	cp "$dir/journal" "$dir/journal.now"
 	if ! "$examine" verify "$dir/mnt/repo" "$dir/journal.now" "$upto" \
 		2>"$dir/err"; then

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/base/bytes.h"
 #include "repo/store/fsck.h"
 #include "tests/crash/journal.h"
 #include "tests/crash/world.h"
@@ -51,9 +52,12 @@ compare(struct world *w, struct journal *j, const char *when)
 		bool told = is_told(w, b->id);
 
 		if (b->dropped && told)
-			world_wrong("%s: a deleted backup is back", when);
+			world_wrong("%s: a deleted backup is back: %08x", when,
+			    get_be32(b->id));
 		if (!b->dropped && !b->dropping && !told)
-			world_wrong("%s: an acknowledged backup is gone", when);
+			world_wrong("%s: an acknowledged backup is gone: "
+				    "%08x",
+			    when, get_be32(b->id));
 	}
 	for (unsigned i = 0; i < w->ntold; i++) {
 		unknown += journal_find(j, w->told[i].id) == NULL;
