@@ -63,6 +63,24 @@ swap_free(struct swap *w)
 	free(w);
 }
 
+/* All 64 bits of it, which JSON has as a signed number. */
+static void
+set_inode(json_t *j, const char *key, uint64_t ino)
+{
+	json_object_set_new(j, key, json_integer((json_int_t)ino));
+}
+
+static int
+get_inode(const json_t *j, const char *key, uint64_t *out, struct err *e)
+{
+	const json_t *v = json_object_get(j, key);
+
+	if (!json_is_integer(v))
+		return err_set(e, ERR_PROTO, "\"%s\" is not a number", key);
+	*out = (uint64_t)json_integer_value(v);
+	return 0;
+}
+
 int
 swap_note(const struct swap *w, unsigned i, struct err *e)
 {
@@ -79,8 +97,8 @@ swap_note(const struct swap *w, unsigned i, struct err *e)
 
 		json_set_str(d, "dir", w->disk[k].dir);
 		json_set_str(d, "name", w->disk[k].name);
-		json_set_u64(d, "new", w->disk[k].new_ino);
-		json_set_u64(d, "old", w->disk[k].old_ino);
+		set_inode(d, "new", w->disk[k].new_ino);
+		set_inode(d, "old", w->disk[k].old_ino);
 		json_array_append_new(disks, d);
 	}
 	json_object_set_new(j, "disks", disks);
@@ -107,9 +125,9 @@ disk_from_json(struct swap *w, json_t *j, struct err *e)
 	if (rc == 0)
 		rc = json_get_str(j, "name", &name, e);
 	if (rc == 0)
-		rc = json_get_u64(j, "new", &new_ino, e);
+		rc = get_inode(j, "new", &new_ino, e);
 	if (rc == 0)
-		rc = json_get_u64(j, "old", &old_ino, e);
+		rc = get_inode(j, "old", &old_ino, e);
 	if (rc == 0 &&
 	    (dir[0] != '/' || name[0] == 0 || strchr(name, '/') != NULL))
 		rc = err_set(e, ERR_PROTO, "no place of a disk");
@@ -198,8 +216,10 @@ swap_read(int dirfd, const char *journal, const char *path, struct swap **out,
 	}
 	if (rc != 0) {
 		buf_fini(&text);
-		return err_set(
-		    e, rc, "%s: its %s cannot be read", path, journal);
+		return err_set(e, rc == ERR_LIMIT ? ERR_CORRUPT : rc,
+		    "%s: its %s %s", path, journal,
+		    rc == ERR_LIMIT ? "is too long for what it is"
+				    : "cannot be read");
 	}
 	w = swap_new();
 	rc = json_parse(text.data, text.len, &j, e);
@@ -213,7 +233,7 @@ swap_read(int dirfd, const char *journal, const char *path, struct swap **out,
 		return 0;
 	}
 	swap_free(w);
-	if (rc == ERR_PROTO || rc == ERR_LIMIT)
+	if (rc == ERR_PROTO)
 		e->code = ERR_CORRUPT;
 	return err_prefix(e, "%s: its %s", path, journal);
 }

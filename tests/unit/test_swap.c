@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "agent/image/imglock.h"
-#include "agent/sink/swap.h"
+#include "agent/sink/swap_impl.h"
 #include "proto/base/buf.h"
 #include "proto/base/io.h"
 
@@ -244,17 +244,26 @@ count_new(unsigned n)
 	return found;
 }
 
+/* ${what}, of 200 bytes: what was done. */
+static void
+expect_recovery(unsigned disk, int want, char *what)
+{
+	struct err e = { 0 };
+	int rc = swap_recover(path[disk], what, 200, &e);
+
+	if (rc != want)
+		fail_msg("recovery of %s: %s (%s), not %s", path[disk],
+		    err_name(rc), e.text, err_name(want));
+}
+
 static bool
 recover_all(unsigned n, unsigned from)
 {
 	char what[200];
 	bool any = false;
-	struct err e;
 
 	for (unsigned i = 0; i < n; i++) {
-		assert_int_equal(
-		    swap_recover(path[(from + i) % n], what, sizeof(what), &e),
-		    0);
+		expect_recovery((from + i) % n, 0, what);
 		any = any || what[0] != 0;
 		assert_false(swap_pending(path[(from + i) % n]));
 	}
@@ -454,14 +463,12 @@ recovery_leaves_a_disk_alone_that_somebody_uses_or_replaced(void **state)
 	}
 	fd = open(path[0], O_RDWR | O_CLOEXEC);
 	assert_int_equal(imglock_take(fd, "x", IMGLOCK_WRITE, &e), 0);
-	assert_int_equal(
-	    swap_recover(path[1], what, sizeof(what), &e), ERR_BUSY);
+	expect_recovery(1, ERR_BUSY, what);
 	close(fd);
 	assert_int_equal(count_new(2), 1);
 	write_disk("b/other", 1, false);
 	assert_int_equal(rename("b/other", path[1]), 0);
-	assert_int_equal(
-	    swap_recover(path[1], what, sizeof(what), &e), ERR_CORRUPT);
+	expect_recovery(1, ERR_CORRUPT, what);
 	assert_int_equal(count_new(2), 1);
 	remove_disks();
 }
@@ -472,7 +479,6 @@ static void
 what_an_earlier_swap_left_does_not_end_a_later_one(void **state)
 {
 	char what[200];
-	struct err e;
 	int end;
 
 	(void)state;
@@ -492,8 +498,7 @@ what_an_earlier_swap_left_does_not_end_a_later_one(void **state)
 		if (which(path[0], 0) == 1 && which(path[2], 2) == 0)
 			break;
 		for (unsigned i = 0; i < 3; i += 2)
-			assert_int_equal(
-			    swap_recover(path[i], what, sizeof(what), &e), 0);
+			expect_recovery(i, 0, what);
 	}
 	stride = 1;
 	/* In the order in which somebody may find them. */
@@ -507,14 +512,39 @@ static void
 a_journal_of_nonsense_is_refused(void **state)
 {
 	char what[200];
-	struct err e;
 
 	(void)state;
 	make_disks(1);
 	write_disk("a/.vda.raw.swap", 0, false);
-	assert_int_equal(
-	    swap_recover(path[0], what, sizeof(what), &e), ERR_CORRUPT);
+	expect_recovery(0, ERR_CORRUPT, what);
 	assert_int_equal(count_new(1), 0);
+	/* Nor is one that is too long for a journal. */
+	assert_int_equal(truncate("a/.vda.raw.swap", 2 << 20), 0);
+	expect_recovery(0, ERR_CORRUPT, what);
+	assert_int_equal(count_new(1), 0);
+	remove_disks();
+}
+
+/* Some file systems number their files over all 64 bits. */
+static void
+a_journal_bears_any_inode_number(void **state)
+{
+	struct swap *w = swap_new(), *is = NULL;
+	struct err e = { 0 };
+
+	(void)state;
+	make_disks(1);
+	assert_int_equal(swap_add(w, dir, "vda.raw", &e), 0);
+	w->disk[0].new_ino = UINT64_MAX - 4;
+	w->disk[0].old_ino = (uint64_t)1 << 63;
+	assert_int_equal(swap_note(w, 0, &e), 0);
+	if (swap_read(w->disk[0].dirfd, w->disk[0].journal, "it", &is, &e) != 0)
+		fail_msg("%s", e.text);
+	assert_true(is->disk[0].new_ino == w->disk[0].new_ino);
+	assert_true(is->disk[0].old_ino == w->disk[0].old_ino);
+	assert_int_equal(swap_forget(w, 0), 0);
+	swap_free(is);
+	swap_free(w);
 	remove_disks();
 }
 
@@ -538,6 +568,7 @@ main(void)
 		cmocka_unit_test(
 		    what_an_earlier_swap_left_does_not_end_a_later_one),
 		cmocka_unit_test(a_journal_of_nonsense_is_refused),
+		cmocka_unit_test(a_journal_bears_any_inode_number),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
