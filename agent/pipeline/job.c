@@ -359,6 +359,50 @@ job_run(struct job *j, const char *what, bool quiet, job_work *work, void *arg,
 	return j->err.code;
 }
 
+struct aside {
+	struct job *job;
+	int (*work)(void *arg, struct err *e);
+	void *arg;
+	struct err *e; /* the thread's until it has ended, as is the next */
+	int rc;
+	atomic_bool done;
+};
+
+static void *
+aside_main(void *arg)
+{
+	struct aside *a = arg;
+
+	a->rc = a->work(a->arg, a->e);
+	atomic_store(&a->done, true);
+	wake(a->job);
+	return NULL;
+}
+
+int
+job_aside(struct job *j, int (*work)(void *arg, struct err *e), void *arg,
+    struct err *e)
+{
+	struct aside a = { .job = j, .work = work, .arg = arg, .e = e };
+	struct pollfd fd = { .fd = j->event_fd, .events = POLLIN };
+	uint64_t told_ms = now_ms(), events;
+	struct err unheard;
+	bool heard = true;
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, aside_main, &a) != 0)
+		return work(arg, e);
+	while (!atomic_load(&a.done)) {
+		if (poll(&fd, 1, WATCH_EVERY_MS) > 0 &&
+		    read(j->event_fd, &events, sizeof(events)) == -1 &&
+		    errno != EAGAIN)
+			log_sys("eventfd");
+		heard = heard && tell(j, &told_ms, &unheard) == 0;
+	}
+	pthread_join(thread, NULL);
+	return a.rc;
+}
+
 int
 job_finish(struct job *j, bool ok, const char *text, struct err *e)
 {

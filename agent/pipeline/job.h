@@ -108,6 +108,12 @@ job_stopped(const struct job *j)
 	return atomic_load(&j->stop);
 }
 
+/** job_aside(j, work, arg, e): have a thread do what may take long, while this
+ * one shows the daemon that the job lives; what ${work} returns.  Main thread.
+ * If the daemon has ended the job, the next call says so. */
+int job_aside(struct job *j, int (*work)(void *arg, struct err *e), void *arg,
+    struct err *e);
+
 /** job_finish(j, ok, text, e): tell the daemon how it ended; ${e} may be
  * NULL.  Main thread. */
 int job_finish(struct job *j, bool ok, const char *text, struct err *e);

@@ -213,10 +213,20 @@ inherit(const struct sink *s, const struct restore_place *p,
 }
 
 /* Only now do the targets appear: all of all volumes came and was verified. */
+struct finishing {
+	struct restore *r;
+	const struct restore_options *o;
+	struct restore_result *out;
+};
+
+/* What the system has not written yet may be gigabytes, and take minutes. */
 static int
-finish_sinks(struct restore *r, const struct restore_options *o,
-    struct restore_result *out, struct err *e)
+finish_sinks(void *arg, struct err *e)
 {
+	struct finishing *f = arg;
+	struct restore *r = f->r;
+	const struct restore_options *o = f->o;
+	struct restore_result *out = f->out;
 	uint64_t done = atomic_load(&r->job.count.done);
 
 	if (done != r->job.count.total)
@@ -301,7 +311,8 @@ restore_run(
 	if (rc == 0)
 		rc = job_tell(&r->job, "syncing", e);
 	if (rc == 0)
-		rc = finish_sinks(r, o, out, e);
+		rc = job_aside(&r->job, finish_sinks,
+		    &(struct finishing){ .r = r, .o = o, .out = out }, e);
 	/* Whoever ended the job meanwhile has the old disks. */
 	if (rc == 0 && o->swap)
 		rc = job_tell(&r->job, "swapping", e);

@@ -377,6 +377,8 @@ serve_call(struct lane *l, const struct frame *f)
 	} else if (strcmp(op, "commit") == 0) {
 		commit(q, a);
 	}
+	if (strcmp(op, "progress") == 0)
+		d.nprogress++;
 	if ((strcmp(op, "attach") == 0 && d.nattached++ > 0 &&
 		d.fault == FAULT_LANES) ||
 	    (strcmp(op, "progress") == 0 && d.fault == FAULT_ENDED))

@@ -71,7 +71,8 @@ struct fake_daemon {
 	bool mute; /* knows no "prepare" */
 	unsigned nattached;
 	unsigned nprepared;
-	unsigned nputs; /* chunks that came */
+	unsigned nprogress; /* calls */
+	unsigned nputs;     /* chunks that came */
 	unsigned nnode_frames;
 	unsigned ntrees; /* TREE frames */
 	unsigned nlost;

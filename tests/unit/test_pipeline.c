@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -304,6 +305,66 @@ what_moves_between_two_parts_comes_once_all_the_same(void **state)
 	check_same();
 }
 
+/* Until the daemon has heard so much more of it; or what ${code} says. */
+struct slow {
+	unsigned words;
+	int code;
+};
+
+static unsigned
+words(void)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&d.mu);
+	n = d.nprogress;
+	pthread_mutex_unlock(&d.mu);
+	return n;
+}
+
+static int
+be_slow(void *arg, struct err *e)
+{
+	const struct slow *s = arg;
+	const struct timespec little = { .tv_nsec = 5000000 };
+	unsigned from = words();
+	uint64_t until = now_ms() + 60000;
+
+	while (words() - from < s->words) {
+		if (now_ms() > until)
+			return err_set(e, ERR_TIMEOUT, "nothing was heard");
+		nanosleep(&little, NULL);
+	}
+	return s->code == 0 ? 0 : err_set(e, s->code, "it is full");
+}
+
+static void
+the_daemon_hears_of_a_job_whose_disks_take_long(void **state)
+{
+	struct repo_url url = { 0 };
+	struct job_options o = { .url = &url, .lanes = 1 };
+	struct job *j = xcalloc(1, sizeof(*j));
+	struct err e = { 0 };
+
+	(void)state;
+	strcpy(url.path, d.socket);
+	must(job_open(j, &o, &e), &e);
+	must(job_tell(j, "syncing", &e), &e);
+	must(job_aside(j, be_slow, &(struct slow){ .words = 2 }, &e), &e);
+	assert_int_equal(
+	    job_aside(j, be_slow, &(struct slow){ .code = ERR_NOSPC }, &e),
+	    ERR_NOSPC);
+	assert_string_equal(e.text, "it is full");
+	must(job_tell(j, "swapping", &e), &e);
+	/* What is under way is not given up halfway. */
+	d.fault = FAULT_ENDED;
+	must(job_aside(j, be_slow, &(struct slow){ .words = 1 }, &e), &e);
+	assert_int_equal(job_tell(j, "swapping", &e), ERR_CLOSED);
+	d.fault = FAULT_NONE;
+	job_close(j);
+	free(j);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, fake_start, fake_stop)
 
 int
@@ -321,6 +382,7 @@ main(void)
 		CASE(one_lane_that_gets_in_is_enough),
 		CASE(what_moves_between_two_parts_comes_once_all_the_same),
 		CASE(restore_refuses_what_is_not_the_backup),
+		CASE(the_daemon_hears_of_a_job_whose_disks_take_long),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
