@@ -491,7 +491,7 @@ int
 nfs3_file_cut(struct nfs3_file *f, uint64_t size)
 {
 	struct piece *p, *next;
-	int rc;
+	struct nfs3_attr attr;
 
 	pthread_mutex_lock(&f->mu);
 	flush(f);
@@ -510,8 +510,11 @@ nfs3_file_cut(struct nfs3_file *f, uint64_t size)
 	}
 	f->size = f->end = size;
 	pthread_mutex_unlock(&f->mu);
-	rc = nfs3_truncate(f->n, &f->fh, size);
-	return rc;
+	/* As a rule it is as long already.  A call that is sent again leaves
+	 * one behind that may be done later, when there is more behind. */
+	if (nfs3_getattr(f->n, &f->fh, &attr) == 0 && attr.size == size)
+		return 0;
+	return nfs3_truncate(f->n, &f->fh, size);
 }
 
 struct nfs3_file *

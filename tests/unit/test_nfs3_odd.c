@@ -21,6 +21,7 @@ enum {
 	MIB = 1 << 20,
 	PATIENCE_MS = 3000,
 	/* RFC 1813: procedures, */
+	SETATTR = 2,
 	READ = 6,
 	WRITE = 7,
 	RENAME = 14,
@@ -406,6 +407,24 @@ another_verifier_has_all_of_it_sent_again(void **state)
 	nfs3_file_free(f);
 }
 
+/* Not even once: a call that changes a size, and comes late, does harm. */
+static void
+a_file_that_is_as_long_as_it_is_to_be_is_not_cut(void **state)
+{
+	struct nfs3_file *f = make("long");
+
+	(void)state;
+	put(f, 0, MIB + 17);
+	make_odd(SETATTR, 0, NULL);
+	assert_int_equal(nfs3_file_cut(f, MIB + 17), 0);
+	assert_int_equal(atomic_load(&odd.calls), 0);
+	assert_int_equal(nfs3_file_cut(f, MIB + 16), 0);
+	assert_int_equal(atomic_load(&odd.calls), 1);
+	assert_int_equal(nfs3_file_sync(f), 0);
+	expect(f, 0, MIB + 16);
+	nfs3_file_free(f);
+}
+
 static enum proxy_fate
 tiny_requests(void *arg, uint32_t proc, bool answer, uint8_t *body, size_t len)
 {
@@ -563,6 +582,8 @@ main(void)
 		cmocka_unit_test(
 		    what_is_written_in_parts_is_durable_if_all_of_them_are),
 		cmocka_unit_test(another_verifier_has_all_of_it_sent_again),
+		cmocka_unit_test(
+		    a_file_that_is_as_long_as_it_is_to_be_is_not_cut),
 		cmocka_unit_test(a_server_cannot_ask_for_a_call_a_byte),
 		cmocka_unit_test(
 		    a_folder_that_changed_while_it_was_listed_is_listed_again),
