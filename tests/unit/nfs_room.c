@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/standstill.h"
+
 /* Four ports from there on are the server's, others for each process; below
  * those that the system gives to whoever asks for any. */
 enum { PORT_BASE = 12000, PORT_SPAN = 5000, PORTS = 4 };
@@ -72,7 +74,10 @@ nfs_room_signal(struct nfs_room *r, int sig)
 	assert_non_null(f);
 	assert_int_equal(fscanf(f, "%d", &pid), 1);
 	fclose(f);
-	assert_int_equal(kill(pid, sig), 0);
+	if (sig == SIGSTOP)
+		standstill(pid);
+	else
+		assert_int_equal(kill(pid, sig), 0);
 }
 
 void

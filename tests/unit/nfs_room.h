@@ -18,7 +18,7 @@ void nfs_room_close(struct nfs_room *r);
 void nfs_room_start(struct nfs_room *r);
 void nfs_room_kill(struct nfs_room *r);
 
-/** nfs_room_signal(r, sig): SIGSTOP, SIGCONT. */
+/** nfs_room_signal(r, sig): SIGSTOP, which has taken effect; SIGCONT. */
 void nfs_room_signal(struct nfs_room *r, int sig);
 
 #endif

@@ -14,6 +14,7 @@
 #include "proto/base/buf.h"
 #include "proto/base/io.h"
 #include "tests/unit/libvirt_guest.h"
+#include "tests/unit/standstill.h"
 
 static void
 scratch_files_have_a_limit_that_the_guest_does_not_feel(void **state)
@@ -240,7 +241,7 @@ a_daemon_that_hangs_holds_nobody(void **state)
 	room_write(room, "vda", 17, 0, CLUSTER);
 	g = libvirt_guest();
 	OK(guest_view_begin(g, &o, &v, &e));
-	kill(room->daemon, SIGSTOP);
+	standstill(room->daemon);
 	start = now_ms();
 	/* It has asked, and waited in vain, when some time has gone. */
 	for (end = start + 8000; now_ms() < end; poll(NULL, 0, 100))

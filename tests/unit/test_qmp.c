@@ -20,6 +20,7 @@
 #include "agent/guest/qmp.h"
 #include "proto/base/io.h"
 #include "tests/unit/qemu_fixture.h"
+#include "tests/unit/standstill.h"
 
 enum { SHORT_MS = 300, LONG_MS = 20000 };
 
@@ -140,7 +141,7 @@ a_qemu_that_hangs_is_a_timeout_and_is_in_step_afterwards(void **state)
 
 	(void)state;
 	assert_int_equal(qmp_open(qemu.qmp, LONG_MS, &q, &e), 0);
-	kill(qemu.pid, SIGSTOP);
+	standstill(qemu.pid);
 	assert_int_equal(
 	    qmp_command(q, "query-name", NULL, -1, SHORT_MS, NULL, &e),
 	    ERR_TIMEOUT);

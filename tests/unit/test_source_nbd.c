@@ -22,6 +22,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/io.h"
 #include "tests/unit/nbd_fixture.h"
+#include "tests/unit/standstill.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define CONTEXT "qemu:dirty-bitmap:b0"
@@ -377,7 +378,7 @@ server_that_stands_still_is_given_up(void **state)
 	pid = server_start(SERVE, here);
 	o.timeout_ms = SHORT_MS;
 	s = connect_to(&o);
-	kill(pid, SIGSTOP);
+	standstill(pid);
 	fails_soon(s, ERR_TIMEOUT, "no answer for 2.0 s", SHORT_MS + SLACK_MS);
 	/* For all who come later, and at once. */
 	fails_soon(s, ERR_TIMEOUT, "no answer", SHORT_MS / 2);
@@ -386,7 +387,7 @@ server_that_stands_still_is_given_up(void **state)
 	refused(&o, ERR_TIMEOUT, "connecting");
 	kill(pid, SIGCONT);
 	s = connect_to(&o);
-	kill(pid, SIGSTOP);
+	standstill(pid);
 	assert_int_equal(source_map(s, 0, &len, &hole, &e), ERR_TIMEOUT);
 	source_close(s);
 	kill(pid, SIGCONT);
@@ -451,10 +452,9 @@ by_kill(struct source *s, pid_t pid)
 static int
 by_stop(struct source *s, pid_t pid)
 {
-	int rc = kill(pid, SIGSTOP);
-
+	standstill(pid);
 	source_nbd_stop(s);
-	return rc;
+	return 0;
 }
 
 static void
