@@ -102,7 +102,7 @@ ok "faults in settings stop the start, each with its line"
 # --- connect, list, back up
 
 start_serve
-wait_for 10 connected || fail "not connected: $(cat "$log")"
+wait_for 20 connected || fail "not connected: $(cat "$log")"
 has_vms "bad web1 web2 web3" || fail "it offers $(vms)"
 ok "a host is connected and tells its machines"
 
@@ -119,7 +119,7 @@ ok "the console says why a backup failed"
 
 write_conf "jobs-per-host = 2" "bwlimit = 2M" "lanes = 1" "compression = 0"
 kill -HUP "$agent_pid"
-wait_for 5 says "bwlimit: 0 -> 2M" || fail "not read again: $(cat "$log")"
+wait_for 20 says "bwlimit: 0 -> 2M" || fail "not read again: $(cat "$log")"
 for vm in web2 web3 web1; do
 	put_noise "$dir/$vm.img" 1048576 8388608 "new.$vm"
 done
@@ -132,8 +132,8 @@ is_state "$c" queued || fail "job $c is $(state_of "$c"), and not queued"
 ok "two jobs run at once, as jobs-per-host says, and the third waits"
 
 expect_code 0 console cancel "$a"
-wait_for 5 is_state "$a" cancelled || fail "job $a is $(state_of "$a")"
-wait_for 10 is_state "$c" running || fail "the third does not run: $(cat "$log")"
+wait_for 20 is_state "$a" cancelled || fail "job $a is $(state_of "$a")"
+wait_for 20 is_state "$c" running || fail "the third does not run: $(cat "$log")"
 [ "$(nchildren "$agent_pid")" -le 2 ] || fail "too many at once"
 ok "a cancelled job ends its process, and the next one begins"
 
@@ -142,10 +142,10 @@ ok "a cancelled job ends its process, and the next one begins"
 kill_daemon
 start_daemon
 wait_for 20 connected || fail "the host does not come back: $(cat "$log")"
-wait_for 10 no_children "$agent_pid" || fail "processes are left"
+wait_for 20 no_children "$agent_pid" || fail "processes are left"
 write_conf
 kill -HUP "$agent_pid"
-wait_for 5 says "bwlimit: 2M -> 0" || fail "not read again: $(cat "$log")"
+wait_for 20 says "bwlimit: 2M -> 0" || fail "not read again: $(cat "$log")"
 expect_code 0 console backup web3 --wait -q
 ok "the daemon is killed: the host finds the new one by itself"
 
@@ -160,36 +160,36 @@ ok "new machines are told without a restart"
 
 write_conf "jobs-per-host = 2" "bwlimit = 1M" "lanes = 1" "compression = 0"
 kill -HUP "$agent_pid"
-wait_for 5 says "bwlimit: 0 -> 1M" || fail "not read again: $(cat "$log")"
+wait_for 20 says "bwlimit: 0 -> 1M" || fail "not read again: $(cat "$log")"
 put_noise "$dir/web1.img" 1048576 8388608 again
 a=$(console backup web1)
-wait_for 10 is_state "$a" running || fail "job $a is $(state_of "$a")"
+wait_for 20 is_state "$a" running || fail "job $a is $(state_of "$a")"
 child=$(children "$agent_pid")
 stop_serve
 gone "$child" || fail "process $child outlives serve"
-wait_for 5 lost || fail "it is connected yet"
+wait_for 20 lost || fail "it is connected yet"
 not_running() { ! is_state "$a" running; }
-wait_for 5 not_running || fail "job $a runs yet"
+wait_for 20 not_running || fail "job $a runs yet"
 ok "SIGTERM ends the jobs, and then the agent"
 
 start_serve
-wait_for 10 connected || fail "not connected: $(cat "$log")"
+wait_for 20 connected || fail "not connected: $(cat "$log")"
 a=$(console backup web1)
-wait_for 10 is_state "$a" running || fail "job $a is $(state_of "$a")"
+wait_for 20 is_state "$a" running || fail "job $a is $(state_of "$a")"
 child=$(children "$agent_pid")
 [ -n "$child" ] || fail "no process does job $a"
 kill -9 "$agent_pid"
 wait "$agent_pid" 2>/dev/null || :
 forget "$agent_pid"
-wait_for 10 gone "$child" || fail "process $child lives on without its agent"
-wait_for 10 not_running || fail "job $a runs yet"
+wait_for 20 gone "$child" || fail "process $child lives on without its agent"
+wait_for 20 not_running || fail "job $a runs yet"
 ok "kill -9 of the agent ends its processes, too"
 
 # --- a daemon that is not there; another that cannot be trusted
 
 stop_daemon
 start_serve
-wait_for 10 says "not connected: " || fail "it does not say so: $(cat "$log")"
+wait_for 20 says "not connected: " || fail "it does not say so: $(cat "$log")"
 start_daemon
 wait_for 20 connected || fail "it does not connect: $(cat "$log")"
 stop_serve

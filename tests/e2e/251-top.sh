@@ -34,13 +34,13 @@ ok "without a terminal that can do it, top says what does"
 printf '[agent]\nrepo = %s\n[vm web1]\ndisk = vda=%s\n' "$url" "$dir/disk1" \
 	>"$dir/agent-kvm02/agent.conf"
 agent_start kvm02 "$dir/serve" serve
-agent_start kvm01 "$dir/out1" backup -q web1 --disk "vda=$dir/disk1" --bwlimit 3M
+agent_start kvm01 "$dir/out1" backup -q web1 --disk "vda=$dir/disk1" --bwlimit 1M
 pid1=$agent_pid
 agent_start kvm02 "$dir/out2" backup -q acme/mail --disk "vda=$dir/disk2" \
-	--bwlimit 2M
+	--bwlimit 1M
 pid2=$agent_pid
-wait_for 10 is_state web1 running || fail "web1 does not run"
-wait_for 10 is_state acme/mail running || fail "acme/mail does not run"
+wait_for 20 is_state web1 running || fail "web1 does not run"
+wait_for 20 is_state acme/mail running || fail "acme/mail does not run"
 screen_start 80x24 "$BIN/backstay" -r "$repo" top
 see "^ backstay  .* 1 agent  2 running  0 queued" 'store .* free' 'reclaim +idle' \
 	'scrub +idle' 'wire +[0-9.]+ [KM]iB/s .*(▁|▄|█)' 'JOB +KIND +VM' \

@@ -17,7 +17,7 @@ told=$dir/told
 "$PYTHON" "$top/tests/e2e/manager.py" "$NOTIFY_SOCKET" "$told" &
 pids+=("$!")
 has_begun() { grep -q begun "$told" 2>/dev/null; }
-wait_for 10 has_begun || fail "no service manager"
+wait_for 20 has_begun || fail "no service manager"
 
 said() { grep -q -E -- "$1" "$told"; }
 # said_since LINE PATTERN: behind that line.
@@ -40,7 +40,7 @@ mounts+=("$dir/mnt")
 
 make_repo "$dir/mnt/repo"
 start_daemon
-wait_for 5 said ' READY=1 STATUS=0 jobs run, 0 wait; [01] agents*; 0 backups of 0 VMs$' ||
+wait_for 20 said ' READY=1 STATUS=0 jobs run, 0 wait; [01] agents*; 0 backups of 0 VMs$' ||
 	fail "not said to be ready: $(cat "$told")"
 [ "$(grep -n -m 1 -o EXTEND_TIMEOUT_USEC "$told" | cut -d: -f1)" -lt \
 	"$(grep -n -m 1 -o READY "$told" | cut -d: -f1)" ] ||
@@ -53,13 +53,13 @@ ok "it asks for time until it is up, then says so"
 enroll_agent kvm01
 mkdisk "$dir/disk" 16 disk
 backup kvm01 web1 --disk "vda=$dir/disk"
-wait_for 10 said ' STATUS=0 jobs run, 0 wait; [01] agents*; 1 backups of 1 VMs$' ||
+wait_for 20 said ' STATUS=0 jobs run, 0 wait; [01] agents*; 1 backups of 1 VMs$' ||
 	fail "not said what it does: $(cat "$told")"
 ok "the line on what it does is kept up"
 
 at=$(lines)
 kill -HUP "$daemon_pid"
-wait_for 10 said_since "$at" ' READY=1 ' || fail "no end of the reload"
+wait_for 20 said_since "$at" ' READY=1 ' || fail "no end of the reload"
 said_since "$at" ' RELOADING=1 MONOTONIC_USEC=[0-9]+$' ||
 	fail "no reload: $(tail -n "+$at" "$told")"
 ok "a reload is told from its begin to its end"
@@ -69,7 +69,7 @@ ok "a reload is told from its begin to its end"
 put_noise "$dir/disk" 0 $((8 << 20)) other
 stored() { du -s --apparent-size -B 1 "$repo/packs/" | cut -f1; }
 was=$(stored)
-agent_start kvm01 "$dir/out" backup -q web1 --disk "vda=$dir/disk" --bwlimit 2M
+agent_start kvm01 "$dir/out" backup -q web1 --disk "vda=$dir/disk" --bwlimit 1M
 grows() { [ "$(stored)" -gt $((was + (1 << 20))) ]; }
 wait_for 20 grows || fail "the backup does not begin"
 at=$(lines)

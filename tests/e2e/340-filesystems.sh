@@ -76,7 +76,7 @@ scrub_keeps_cache() {
 		dd "if=$pack" iflag=nocache count=0 status=none
 		dd "if=$pack" of=/dev/null bs=64K skip=8 count=4 status=none
 	done < <(find "$repo/packs" -name '*.pack')
-	wait_for 5 settled || fail "the cache does not come to rest"
+	wait_for 20 settled || fail "the cache does not come to rest"
 	cached >"$dir/cached.before"
 	n=$(awk '{ n += $1 } END { print n + 0 }' "$dir/cached.before")
 	[ "$n" -gt 0 ] || fail "nothing of the packs is cached"
@@ -86,7 +86,7 @@ scrub_keeps_cache() {
 	console scrub start --rate 500M >"$dir/scrub.out" 2>&1 ||
 		fail "scrub start: $(cat "$dir/scrub.out")"
 	wait_for 60 scrub_done || fail "scrub does not end"
-	wait_for 5 settled || fail "the cache does not come to rest"
+	wait_for 20 settled || fail "the cache does not come to rest"
 	cached >"$dir/cached.after"
 	cmp -s "$dir/cached.before" "$dir/cached.after" ||
 		fail "the cache is another: $(diff "$dir/cached.before" \

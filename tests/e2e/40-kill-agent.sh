@@ -46,7 +46,7 @@ for ((round = 1; round <= rounds; round++)); do
 	restore kvm02 other@latest --disk "vda=$dir/o.raw" --force
 	same_bytes "$dir/other" "$dir/o.raw"
 	if [ $((round % 2)) = 0 ]; then
-		wait_for 5 again || fail "round $round: $(cat "$dir/again.err")"
+		wait_for 20 again || fail "round $round: $(cat "$dir/again.err")"
 		restore kvm01 web1@latest --disk "vda=$dir/r.raw" --force
 		same_bytes "$dir/disk" "$dir/r.raw"
 	fi
@@ -74,7 +74,7 @@ ok "a killed restore leaves nothing that could pass for whole"
 # By hand: with Ctrl-C, it says so in one line.
 agent_start kvm01 "$dir/out" backup -q --full web9 --disk "vda=$dir/disk" \
 	--bwlimit 1M
-wait_for 5 grep -q "backup of web9 .* began" "$daemon_log" ||
+wait_for 20 grep -q "backup of web9 .* began" "$daemon_log" ||
 	fail "the slow backup did not begin"
 kill -INT "$agent_pid"
 agent_wait "$agent_pid"

@@ -29,13 +29,13 @@ while_busy() {
 		put_noise "$dir/disk" 0 $((40 << 20)) "$1.$it"
 		cp "$dir/disk" "$dir/web$it"
 		agent_start kvm01 "$dir/out$it" backup -q web$it \
-			--disk "vda=$dir/web$it" --bwlimit 4M
+			--disk "vda=$dir/web$it" --bwlimit 1M
 		agents+=("$agent_pid")
 	done
 	agent_start kvm01 "$dir/out3" restore -q quiet@latest \
-		--disk "vda=$dir/r.raw" --bwlimit 4M
+		--disk "vda=$dir/r.raw" --bwlimit 1M
 	agents+=("$agent_pid")
-	wait_for 10 busy $((begun + 3)) || fail "they did not all begin"
+	wait_for 20 busy $((begun + 3)) || fail "they did not all begin"
 	pause 0.5
 	for it in "${agents[@]}"; do
 		alive "$it" || fail "an agent was done too soon"

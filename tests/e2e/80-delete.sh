@@ -128,18 +128,24 @@ agent kvm01 delete --json web2@latest web1@latest >"$dir/delete.json" ||
 	fail "an agent with the role may delete"
 took=$(($(now_ms) - began))
 [ "$(freed)" = "$both" ] || fail "both: said $both, then $(freed)"
-[ $took -lt $((2000 * slower)) ] || fail "a delete took $took ms"
+[ $took -lt $((10000 * slower)) ] || fail "a delete took $took ms"
 expect_fail 1 "may not delete" agent kvm02 delete web1@latest
 ok "together they free what they share; who has not the role is refused"
 check_all --live-percent 95
 
 # --- beside readers
 
+# rate NAME RATE: of all that it does; 64K holds it back until all was seen.
+rate() {
+	console set bwlimit "$2" --key "$1" >"$dir/set.out" ||
+		fail "set bwlimit $2"
+}
+
 backup kvm01 web1 --disk "vda=$dir/d1"
-agent_start kvm02 "$dir/slow" restore -q "$first" --disk "vda=$dir/s.raw" \
-	--bwlimit 3M
+rate kvm02 64K
+agent_start kvm02 "$dir/slow" restore -q "$first" --disk "vda=$dir/s.raw"
 slow=$agent_pid
-wait_for 10 grep -q "restore of $first .* began" "$daemon_log" ||
+wait_for 20 grep -q "restore of $first .* began" "$daemon_log" ||
 	fail "the slow restore did not begin"
 expect_fail 1 "a backup of web1 is being read by job" console delete "$first"
 expect_fail 1 "a backup of web1 is being read by job" \
@@ -156,13 +162,14 @@ blocked() {
 	! agent kvm01 restore -q "$first" --disk "vda=$dir/b.raw" --force \
 		2>"$dir/b.err"
 }
-wait_for 5 blocked || fail "nobody waits for the delete"
+wait_for 20 blocked || fail "nobody waits for the delete"
 grep -q "is waiting to be deleted" "$dir/b.err" || fail "$(cat "$dir/b.err")"
 { kill -9 "$waiter" && wait "$waiter"; } 2>/dev/null
 forget "$waiter"
 readable() { ! blocked; }
-wait_for 5 readable || fail "a dead waiter is waited for: $(cat "$dir/b.err")"
+wait_for 20 readable || fail "a dead waiter is waited for: $(cat "$dir/b.err")"
 alive "$slow" || fail "the slow restore has ended too early"
+rate kvm02 8M
 # And who stays gets it, when the reader is done.
 console delete --wait "$first" >"$dir/w.out" 2>&1 || fail "$(cat "$dir/w.out")"
 agent_wait "$slow" || fail "the slow restore: $(cat "$dir/slow.err")"
@@ -178,15 +185,16 @@ check_all --live-percent 95
 
 backup kvm01 web1 --disk "vda=$dir/d0"
 parent=$(name web1 0)
-agent_start kvm01 "$dir/slow" backup -q web1 --disk "vda=$dir/d2" \
-	--bwlimit 2M
+rate kvm01 64K
+agent_start kvm01 "$dir/slow" backup -q web1 --disk "vda=$dir/d2"
 grown() { [ "$(grep -c "of web1 .*, with a parent" "$daemon_log")" = "$1" ]; }
-wait_for 10 grown 1 || fail "the slow backup did not begin"
+wait_for 20 grown 1 || fail "the slow backup did not begin"
 delete "$parent"
 [ "$(nbackups web1)" = 0 ] || fail "the parent is still shown"
 expect_fail 1 "no backup of web1" console show web1@latest
 gc
 alive "$agent_pid" || fail "the backup ended before the delete"
+rate kvm01 0
 agent_wait "$agent_pid" || fail "the slow backup: $(cat "$dir/slow.err")"
 restore kvm01 web1@latest --disk "vda=$dir/r.raw" --force
 same_bytes "$dir/d2" "$dir/r.raw"
@@ -196,9 +204,9 @@ gc
 	fail "live $(status "['live']"), and of one backup $(freed)"
 ok "a parent is hidden at once, serves its child, and gives its space back"
 # The same, with the daemon killed in between.
-agent_start kvm01 "$dir/slow" backup -q web1 --disk "vda=$dir/d0" \
-	--bwlimit 2M
-wait_for 10 grown 2 || fail "the slow backup did not begin"
+rate kvm01 64K
+agent_start kvm01 "$dir/slow" backup -q web1 --disk "vda=$dir/d0"
+wait_for 20 grown 2 || fail "the slow backup did not begin"
 delete web1@latest
 kill_daemon
 agent_wait "$agent_pid" && fail "a backup without its daemon"
@@ -221,7 +229,7 @@ interrupt() { # DISK HOW: in the middle
 }
 kill_agent() {
 	kill -9 "$agent_pid"
-	wait_for 10 none_runs || fail "the job of a dead agent runs on"
+	wait_for 20 none_runs || fail "the job of a dead agent runs on"
 }
 resumed() { # DISK: by the same command
 	local sent
@@ -239,7 +247,7 @@ resumed() { # DISK: by the same command
 
 gc
 interrupt "$dir/d0" kill_agent
-wait_for 10 is_kept web9 || fail "nothing of it is kept"
+wait_for 20 is_kept web9 || fail "nothing of it is kept"
 [ "$(nbackups)" = 0 ] || fail "an incomplete backup is listed as one"
 expect_fail 1 "no backup of web9" agent kvm01 restore web9@latest \
 	--disk "vda=$dir/x.raw"
@@ -290,14 +298,14 @@ resumed "$dir/d0"
 ok "and when it was stopped"
 
 interrupt "$dir/d0" kill_agent
-wait_for 10 is_kept || fail "nothing is kept"
+wait_for 20 is_kept || fail "nothing is kept"
 delete "$(json "$dir/inc.json" "j[0]['vm'] + '@' + j[0]['time']")"
 [ "$(nincomplete)" = 0 ] || fail "it is still there"
 interrupt "$dir/d1" kill_agent
-wait_for 10 is_kept || fail "nothing is kept"
+wait_for 20 is_kept || fail "nothing is kept"
 stop_daemon
 start_daemon --live-percent 95 --keep-incomplete 0
-wait_for 10 grep -q "web9: 1 interrupted .* forgotten" "$daemon_log" ||
+wait_for 20 grep -q "web9: 1 interrupted .* forgotten" "$daemon_log" ||
 	fail "it is not forgotten"
 [ "$(nincomplete)" = 0 ] || fail "it is forgotten, and yet listed"
 gc

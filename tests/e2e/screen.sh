@@ -30,7 +30,7 @@ screen_start() {
 screen_stop() {
 	[ -n "$screen_pid" ] || return 0
 	screen_tmux kill-server
-	wait_for 5 gone "$screen_pid" || fail "tmux does not end"
+	wait_for 20 gone "$screen_pid" || fail "tmux does not end"
 	forget "$screen_pid"
 	screen_pid=
 }
@@ -46,13 +46,13 @@ see() {
 	local pattern
 
 	for pattern in "$@"; do
-		wait_for 10 screen_shows "$pattern" ||
+		wait_for 20 screen_shows "$pattern" ||
 			fail "\"$pattern\" is not to be seen: $(screen_text)"
 	done
 }
 
 see_not() {
-	wait_for 10 screen_shows_not "$1" ||
+	wait_for 20 screen_shows_not "$1" ||
 		fail "\"$1\" is still to be seen: $(screen_text)"
 }
 
