@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/archive/nasimport.h"
 #include "agent/archive/nastree.h"
@@ -126,6 +127,9 @@ run(const struct cmd_common *c, struct nasimport_options *o)
 	json_t *j;
 	int rc, code = EXIT_DONE;
 
+	/* A line for each point is enough for a log; a large one takes hours,
+	 * and who looks on sees how far it is. */
+	o->backup.quiet = c->quiet || !isatty(STDERR_FILENO);
 	o->tell = tell;
 	o->arg = &v;
 	rc = nasimport_run(o, &sum, &e);
@@ -182,7 +186,6 @@ cmd_import_folder(const struct cmd_common *c, const struct backup_options *b,
 	*slash = 0;
 	o.only[o.nonly++] = slash + 1;
 	o.root = slash == whole ? "/" : whole;
-	o.backup.quiet = true;
 	return run(c, &o);
 }
 
@@ -236,8 +239,7 @@ cmd_import_cloudstack(int argc, char **argv)
 	rc = cmd_common_end(&c, CMD);
 	if (rc == EXIT_DONE) {
 		o.backup = (struct backup_options){ .job = cmd_job_options(&c),
-			.compression = EFFORT_AUTO,
-			.quiet = true };
+			.compression = EFFORT_AUTO };
 		rc = run(&c, &o);
 	}
 	cmd_common_fini(&c);

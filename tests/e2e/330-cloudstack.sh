@@ -228,7 +228,7 @@ ok "9 points that cannot be read, or lead elsewhere, are passed over with a reas
 
 # Nothing that looks like a backup is left out without a word.
 odd=$dir/odd-tree
-mkdir -p "$odd/i-1-VM" "$odd/a b" $odd/$'new\nline' "$odd/plain" "$odd/lost+found"
+mkdir -p "$odd/i-1-VM" "$odd/a b" "$odd"/$'new\nline' "$odd/plain" "$odd/lost+found"
 for name in "a b" $'new\nline' i-1-VM; do
 	mkdir -p "$odd/$name/2026.03.01.02.00.05"
 	cp "$nas/$b/2026.03.01.03.00.00/root.$root.qcow2" \

@@ -13,6 +13,7 @@
 #include "agent/archive/arcin.h"
 #include "agent/archive/disk_name.h"
 #include "agent/archive/head.h"
+#include "agent/archive/ova.h"
 #include "agent/archive/spool.h"
 #include "proto/base/buf.h"
 #include "proto/base/io.h"
@@ -118,15 +119,60 @@ read_head(struct arcin *a)
 	buf_fini(&text);
 }
 
+/* What is of an OVA. */
+struct others {
+	struct ova ova;
+	struct spool disks;
+};
+
+/* Neither: it is for the others.  1: taken; -1: refused. */
+static int
+take_other(struct others *o, struct arcin *a)
+{
+	const struct arcin_member *m = arcin_member(a);
+	char name[NAME_PART_MAX + 1];
+	enum disk_name_kind kind =
+	    disk_name("ns/vm", m->name, name, sizeof(name));
+	struct err e = { 0 };
+	int rc;
+
+	if (kind >= DISK_NAME_OVF)
+		rc = ova_member(&o->ova, a, kind, &e);
+	else if (kind == DISK_NAME_VMDK && m->has_size && m->size <= INPUT_MAX)
+		rc = spool_member(&o->disks, a, name, &e);
+	else
+		return 0;
+	if (rc != 0 && e.text[0] == 0)
+		abort();
+	return rc == 0 ? 1 : -1;
+}
+
 static void
-walk(struct arcin *a)
+check_others(struct others *o)
+{
+	struct err e = { 0 };
+
+	if (ova_check(&o->ova, &o->disks, &e) != 0 && e.text[0] == 0)
+		abort();
+	ova_fini(&o->ova);
+	spool_fini(&o->disks);
+}
+
+static void
+walk_with(struct arcin *a, struct others *o)
 {
 	struct err e = { 0 };
 
 	for (int i = 0; i < MEMBERS_MAX && arcin_next(a, &e) == 0; i++) {
 		const struct arcin_member *m = arcin_member(a);
+		int other;
 
 		check_name(m);
+		other = take_other(o, a);
+		if (other < 0)
+			break;
+		if (other > 0)
+			continue;
 		if (strcmp(m->name, HEAD_FIRST) == 0)
 			read_head(a);
 		else if (m->has_size && m->size > 0 && m->size <= INPUT_MAX) {
@@ -140,6 +186,17 @@ walk(struct arcin *a)
 		    arcin_member(a)->size > READ_MAX)
 			break;
 	}
+}
+
+static void
+walk(struct arcin *a)
+{
+	static struct others o;
+
+	memset(&o, 0, sizeof(o));
+	spool_init(&o.disks, "/tmp");
+	walk_with(a, &o);
+	check_others(&o);
 }
 
 int
