@@ -145,7 +145,7 @@ add_image(struct foreign *f, const char *name, const char *spec, struct err *e)
 	    st.st_mtime >= (time_t)ARCIN_MTIME_MIN &&
 	    (uint64_t)st.st_mtime > f->changed)
 		f->changed = (uint64_t)st.st_mtime;
-	rc = path == spec && is_vmdk(path) ? source_open_vmdk(path, &s, e)
+	rc = path == spec && is_vmdk(path) ? source_open_vmdk(path, path, &s, e)
 					   : source_open(spec, &s, e);
 	if (rc == 0 && path == spec && strcmp(s->format, "raw") == 0 &&
 	    !is_vmdk(path)) {

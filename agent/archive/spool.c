@@ -176,19 +176,17 @@ spool_open(const struct spool *s, unsigned i, enum disk_name_kind kind,
     struct source **out, struct err *e)
 {
 	const struct spool_file *f = &s->file[i];
-	char path[64], why[ERR_TEXT_MAX];
-	const char *text;
+	char path[64];
 	int rc;
 
 	snprintf(path, sizeof(path), "%s/proc/self/fd/%d",
 	    kind == DISK_NAME_RAW ? "raw:" : "", f->fd);
-	rc = kind == DISK_NAME_VMDK ? source_open_vmdk(path, out, e)
-				    : source_open(path, out, e);
-	if (rc == 0)
-		return 0;
-	/* The path that it was opened by tells nobody anything. */
-	memcpy(why, e->text, sizeof(why));
-	text = strstr(why, ": ");
-	return err_set(e, rc == ERR_CORRUPT ? ERR_INVAL : rc, "%.150s%s",
-	    f->member, text != NULL ? text : "");
+	if (kind == DISK_NAME_VMDK)
+		rc = source_open_vmdk(path, f->member, out, e);
+	else
+		rc = source_open_as(path, f->member, out, e);
+	/* Damage there is not damage of the store. */
+	if (rc == ERR_CORRUPT)
+		rc = e->code = ERR_INVAL;
+	return rc;
 }

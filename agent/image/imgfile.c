@@ -137,6 +137,13 @@ err_close:
 	return rc;
 }
 
+void
+imgfile_call(struct imgfile *f, const char *name)
+{
+	free(f->path);
+	f->path = xstrdup(name);
+}
+
 int
 imgfile_open_unlocked(const char *path, struct imgfile **out, struct err *e)
 {

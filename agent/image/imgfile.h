@@ -13,7 +13,7 @@
 
 struct nfsfile;
 
-/* All set by open and constant from then on. */
+/* All set by open and constant from then on, but for imgfile_call. */
 struct imgfile {
 	int fd;              /* -1: on NFS */
 	struct nfsfile *nfs; /* or NULL */
@@ -32,6 +32,9 @@ struct imgfile {
  * ERR_SYS; of a URL as nfsfile_open.
  */
 int imgfile_open(const char *path, struct imgfile **out, struct err *e);
+
+/** imgfile_call(f, name): messages say ${name} in place of its path. */
+void imgfile_call(struct imgfile *f, const char *name);
 
 /**
  * imgfile_open_unlocked(path, out, e): a regular file that is no disk of a

@@ -54,9 +54,10 @@ say_unlocked(const char *url)
 		    (int)strcspn(url, "?"), url);
 }
 
-/* ${qcow2}: it is of that kind. */
+/* ${qcow2}: it is of that kind.  ${name}: for messages, or NULL. */
 static int
-open_any(const char *spec, struct source **out, bool *qcow2, struct err *e)
+open_any(const char *spec, const char *name, struct source **out, bool *qcow2,
+    struct err *e)
 {
 	uint8_t magic[QCOW2_MAGIC_LEN];
 	struct imgfile *f;
@@ -78,6 +79,8 @@ open_any(const char *spec, struct source **out, bool *qcow2, struct err *e)
 	rc = imgfile_open(path, &f, e);
 	if (rc != 0)
 		return rc;
+	if (name != NULL)
+		imgfile_call(f, name);
 	probed = format == FORMAT_PROBE;
 	if (probed) {
 		rc = imgfile_read(f, magic, sizeof(magic), 0, e);
@@ -104,7 +107,16 @@ source_open(const char *spec, struct source **out, struct err *e)
 {
 	bool qcow2;
 
-	return open_any(spec, out, &qcow2, e);
+	return open_any(spec, NULL, out, &qcow2, e);
+}
+
+int
+source_open_as(
+    const char *spec, const char *name, struct source **out, struct err *e)
+{
+	bool qcow2;
+
+	return open_any(spec, name, out, &qcow2, e);
 }
 
 int
@@ -115,7 +127,7 @@ source_open_bitmap(const char *spec, const char *bitmap, struct source **out,
 	int rc;
 
 	snprintf(why, len, "%s", "");
-	rc = open_any(spec, out, &qcow2, e);
+	rc = open_any(spec, NULL, out, &qcow2, e);
 	if (rc != 0)
 		return rc;
 	if (qcow2)

@@ -57,12 +57,18 @@ typedef int source_place(
 int source_open_chain(const char *path, source_place *place, void *arg,
     struct source **out, struct err *e);
 
+/** source_open_as(spec, name, out, e): as source_open; messages say ${name} in
+ * place of the path, which tells nobody anything. */
+int source_open_as(
+    const char *spec, const char *name, struct source **out, struct err *e);
+
 /**
- * source_open_vmdk(path, out, e): a streamOptimized VMDK, as an OVA has it.
- * source_open never takes a file for one.  As source_open, but ERR_INVAL where
- * it is damaged, also of source_read.
+ * source_open_vmdk(path, name, out, e): a streamOptimized VMDK, as an OVA has
+ * it.  source_open never takes a file for one.  As source_open_as, but
+ * ERR_INVAL where it is damaged, also of source_read.
  */
-int source_open_vmdk(const char *path, struct source **out, struct err *e);
+int source_open_vmdk(
+    const char *path, const char *name, struct source **out, struct err *e);
 
 /** source_path(spec): that file or device, without what says the format. */
 const char *source_path(const char *spec);

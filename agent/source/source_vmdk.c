@@ -40,7 +40,8 @@ static const struct source_ops vmdk_ops = {
 };
 
 int
-source_open_vmdk(const char *path, struct source **out, struct err *e)
+source_open_vmdk(
+    const char *path, const char *name, struct source **out, struct err *e)
 {
 	struct source_vmdk *x;
 	struct imgfile *f;
@@ -48,8 +49,10 @@ source_open_vmdk(const char *path, struct source **out, struct err *e)
 	int rc;
 
 	rc = imgfile_open(path, &f, e);
-	if (rc == 0)
-		rc = vmdk_open(f, &v, e);
+	if (rc != 0)
+		return rc;
+	imgfile_call(f, name);
+	rc = vmdk_open(f, &v, e);
 	if (rc != 0)
 		return rc;
 	x = xcalloc(1, sizeof(*x));

@@ -222,7 +222,7 @@ entities:no OVF descriptor|not in the archive
 two:second one
 flat:not streamOptimized
 cut:beyond its end|cut off|damaged
-turned:damaged VMDK|cannot be unpacked
+turned:turned.vmdk at byte [0-9]*: damaged VMDK
 END
 [ "$(nbackups)" = $made ] || fail "a bad OVA came in"
 take vmdk ova/vda.vmdk

@@ -72,7 +72,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (fd == -1 || pwrite_full(fd, data, size, 0) == -1)
 		abort();
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (source_open_vmdk(path, &s, &e) == 0) {
+	if (source_open_vmdk(path, "x.vmdk", &s, &e) == 0) {
 		walk(s, 0);
 		walk(s, s->size / 2);
 		walk(s, s->size - s->size / 1000);

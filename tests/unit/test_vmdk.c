@@ -128,7 +128,7 @@ open_image(size_t len, struct source **s, struct err *e)
 	assert_true(fd != -1);
 	assert_int_equal(pwrite_full(fd, image, len, 0), 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	rc = source_open_vmdk(path, s, e);
+	rc = source_open_vmdk(path, "x.vmdk", s, e);
 	close(fd);
 	return rc;
 }
@@ -385,7 +385,7 @@ damaged_grains_are_told_with_their_place(void **state)
 		case 7: pack(0, GRAIN - 1); break; /* too little */
 		default: pack(0, GRAIN + 1);       /* too much */
 		}
-		read_fails(" at byte 0: damaged VMDK: ");
+		read_fails("x.vmdk at byte 0: damaged VMDK: ");
 	}
 }
 
