@@ -57,6 +57,10 @@ exec ip netns exec $nas $daemon_program "\$@"
 END
 chmod +x "$dir/nas"
 daemon_program=$dir/nas
+# A port mapper of its own has its socket in /run.
+# shellcheck disable=SC2016 # expanded there
+nas_within=(ip netns exec "$nas" sh -c 'mount -t tmpfs tmpfs /run &&
+	exec "$@"' -)
 make_repo "$dir/repo"
 cat >"$repo/backstayd.conf" <<END
 [vm **]

@@ -130,7 +130,7 @@ ok "killed with $some of $points in"
 import >"$dir/second.out" 2>"$dir/second.err" ||
 	fail "second run: $(cat "$dir/second.err")"
 grep -q "^$((points - some)) came in, $some there already, 0 passed over" \
-	"$dir/second.out" || fail "second run: $(tail -1 "$dir/second.out")"
+	"$dir/second.out" || fail "second run: $(tail -n 1 "$dir/second.out")"
 [ "$(nbackups)" = $points ] || fail "not $points backups"
 ok "run again, it goes on where it was"
 

@@ -244,10 +244,11 @@ ok "damage is seen, told with 3, and never handed out"
 
 # --- a full disk
 
+# Packs and index on one; of a full export, 90-brim.sh.
 mkdir "$dir/nas"
 mount -t tmpfs -o size=320m none "$dir/nas" || fail "mount"
 mounts+=("$dir/nas")
-make_repo "$dir/nas/repo"
+PACKS='' make_repo "$dir/nas/repo"
 start_daemon
 enroll_agent kvm11
 mkdisk "$dir/keep" 24 keep

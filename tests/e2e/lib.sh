@@ -123,11 +123,13 @@ console() { bounded "$BIN/backstay" -r "$repo" "$@"; }
 # ports are this process's, below those that the system gives to whoever asks
 # for any.
 nfs_url=
+# A network of the NAS: in front of what reaches that server.
+nas_within=()
 start_nfs() {
 	need ganesha.nfsd rpcbind
 	nfs_port=${nfs_port:-$((12000 + $$ % 5000 * 4))}
-	nfs_url=$("$top/tests/nfs/server.sh" start "$dir/nfs" "$nfs_port") ||
-		fail "the NFS server has not started"
+	nfs_url=$("${nas_within[@]}" "$top/tests/nfs/server.sh" start \
+		"$dir/nfs" "$nfs_port") || fail "the NFS server has not started"
 }
 # stop_nfs, kill_nfs: in peace; as a crash.
 stop_nfs() { "$top/tests/nfs/server.sh" stop "$dir/nfs"; }
@@ -147,7 +149,8 @@ make_repo() {
 		folder=packs-${repo//\//_}
 		set -- --packs "$(nfs_name "$folder")" "$@"
 	fi
-	bounded "$BIN/backstay" init "$repo" "$@" >"$dir/init.out" 2>&1 ||
+	bounded "${nas_within[@]}" "$BIN/backstay" init "$repo" "$@" \
+		>"$dir/init.out" 2>&1 ||
 		fail "init: $(cat "$dir/init.out")"
 	# For tests that look at packs, or harm them.
 	[ "${PACKS:-}" != nfs ] || ln -s "$dir/nfs/export/$folder" "$repo/packs"
@@ -218,7 +221,8 @@ check_log() {
 
 # check_store [OPTION...]: fsck finds nothing wrong; the daemon is stopped.
 check_store() {
-	console fsck "$@" >"$dir/fsck.out" 2>&1 ||
+	bounded "${nas_within[@]}" "$BIN/backstay" -r "$repo" fsck "$@" \
+		>"$dir/fsck.out" 2>&1 ||
 		fail "fsck $* ended with $?: $(cat "$dir/fsck.out")"
 }
 

@@ -219,11 +219,19 @@ runs_job() {
 back_in_time() {
 	stop_daemon
 	cp -a "$repo" "$repo.old"
+	[ ! -L "$repo/packs" ] || cp -aL "$repo/packs" "$dir/packs.old"
 	start_daemon
 	incremental "before it goes back"
 	stop_daemon
 	rm -r "$repo"
 	mv "$repo.old" "$repo"
+	if [ -L "$repo/packs" ]; then
+		# The server would not know that its files are others now.
+		stop_nfs
+		rm -r "$(readlink "$repo/packs")"
+		mv "$dir/packs.old" "$(readlink "$repo/packs")"
+		start_nfs
+	fi
 	start_daemon
 	repo_daemon[repo]=$daemon_pid
 	full "a repository that was restored from a copy" \

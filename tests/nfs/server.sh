@@ -85,7 +85,7 @@ start() {
 	for try in 1 2 3; do
 		mapper || return 1
 		serve "$port" && break
-		tail -n 5 "$dir/ganesha.log" "$dir/ganesha.out" >&2
+		tail -q -n 5 "$dir/ganesha.log" "$dir/ganesha.out" >&2
 		echo "nfs-ganesha has not started, try $try" >&2
 		[ $try != 3 ] || return 1
 	done

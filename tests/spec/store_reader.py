@@ -200,8 +200,13 @@ class Repository:
     def __init__(self, path):
         with open(os.path.join(path, 'backstay.json'), 'rb') as f:
             self.format = json.load(f)
-        if self.format['version'] != 1 or self.format['features']:
+        if self.format['version'] != 1 or \
+                set(self.format['features']) - {'packs'}:
             raise Bad('unknown version or features of the repository')
+        # Packs elsewhere: whoever reads has put a link, or mounted them here.
+        if not os.path.isdir(os.path.join(path, 'packs')):
+            raise Bad('%s/packs: no folder; the packs are at %s' % (
+                path, self.format.get('packs', '')))
         if self.format['hash'] != 'sha256':
             raise Bad('unknown hash')
         self.path = path
