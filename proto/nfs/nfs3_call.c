@@ -107,7 +107,7 @@ take_fh(struct nfs3_fh *out, const struct nfs_fh3 *raw)
 {
 	out->len = raw->data.data_len;
 	if (out->len > NFS3_FH_MAX)
-		out->len = 0; /* libnfs has checked that */
+		out->len = 0; /* the protocol has none such */
 	memcpy(out->data, raw->data.data_val, out->len);
 }
 
@@ -173,7 +173,9 @@ nfs3_lookup(struct nfs3 *n, const struct nfs3_fh *dir, const char *name,
 	int rc = call(n, &c, send_lookup, nfs3_deadline(n));
 
 	if (rc == 0)
-		rc = nfs3_rc(n, name, c.st);
+		rc = nfs3_rc(n, name,
+		    c.st == NFS3_OK && out->len == 0 ? NFS3ERR_SERVERFAULT
+						     : c.st);
 	if (rc == 0 && attr != NULL && c.out2 == NULL)
 		rc = nfs3_getattr(n, out, attr);
 	return rc;

@@ -80,11 +80,14 @@ part_done(struct nfs3_op *op, const void *answer)
 	struct reading *r = p->r;
 	int rc = ERR_TIMEOUT;
 
-	if (res != NULL && res->status == NFS3_OK) {
+	/* A length that does not fit what was asked for, libnfs may not have
+	 * held against what came either. */
+	if (res != NULL && res->status == NFS3_OK &&
+	    ok->data.data_len > p->want - p->got) {
+		rc = nfs3_rc(p->f->n, "read", NFS3ERR_SERVERFAULT);
+	} else if (res != NULL && res->status == NFS3_OK) {
 		uint32_t n = ok->data.data_len;
 
-		if (n > p->want - p->got)
-			n = p->want - p->got;
 		place(p->to, p->at + p->got, ok->data.data_val, n);
 		p->got += n;
 		rc = 0;
