@@ -319,7 +319,7 @@ uninstall:
 	rm -rf $(INSTALL_SHARE)/doc/backstay-agent
 
 # Two packages in build/: of the NAS and of a host.
-VERSION := $(shell sed -n 's/.*SERVE_VERSION "\(.*\)"/\1/p' repo/serve/serve.h)
+VERSION := $(shell sed -n 's/.*_VERSION "\(.*\)"/\1/p' proto/version.h)
 deb: build-deps
 	$(SELF) all
 	$(Q)rm -rf build/deb && mkdir -p build/deb

@@ -55,7 +55,7 @@ main(int argc, char **argv)
 	    strcmp(argv[1], "help") == 0)
 		return usage();
 	if (strcmp(argv[1], "--version") == 0) {
-		printf("backstay-agent %s\n", AGENT_VERSION);
+		printf("backstay-agent %s\n", BACKSTAY_VERSION);
 		return cmd_done();
 	}
 	for (unsigned i = 0; i < NCOMMANDS; i++)

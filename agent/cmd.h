@@ -8,8 +8,7 @@
 
 #include "agent/pipeline/job.h"
 #include "proto/manifest.h"
-
-#define AGENT_VERSION "0.1"
+#include "proto/version.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_MISUSE = 2, EXIT_DAMAGE = 3 };
 

@@ -95,7 +95,7 @@ run(struct serve_options *o, bool test)
 int
 cmd_serve(int argc, char **argv)
 {
-	struct serve_options o = { .version = AGENT_VERSION };
+	struct serve_options o = { .version = BACKSTAY_VERSION };
 	struct identity id = { 0 };
 	bool test = false;
 	char *path = NULL;

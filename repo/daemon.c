@@ -450,7 +450,7 @@ parse_args(int argc, char **argv, struct settings_options *o)
 	if (o->help)
 		fputs(usage_text, stdout);
 	else if (o->version)
-		puts(SERVE_PROGRAM " " SERVE_VERSION);
+		puts(SERVE_PROGRAM " " BACKSTAY_VERSION);
 	else if (!o->test)
 		return;
 	exit(o->test && !o->help && !o->version ? check(o) : 0);

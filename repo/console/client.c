@@ -60,7 +60,7 @@ greet(struct console *c, const char *dir, struct err *e)
 		return rc;
 	}
 	json_set_u64(ask, "version", PROTOCOL_VERSION);
-	json_set_str(ask, "program", "backstay " CONSOLE_VERSION);
+	json_set_str(ask, "program", "backstay " BACKSTAY_VERSION);
 	json_object_set_new(ask, "features", json_array());
 	rc = call(c, ask, &answer, e);
 	if (rc == 0)

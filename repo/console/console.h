@@ -8,8 +8,7 @@
 
 #include "proto/base/err.h"
 #include "proto/lane.h"
-
-#define CONSOLE_VERSION "0.1"
+#include "proto/version.h"
 
 /* What a command ends with. */
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_MISUSE = 2, EXIT_DAMAGE = 3 };

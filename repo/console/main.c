@@ -464,7 +464,7 @@ main(int argc, char **argv)
 		switch (o) {
 		case 'r': c.dir = optarg; break;
 		case 'h': print_usage(stdout); return EXIT_DONE;
-		case 'V': puts("backstay " CONSOLE_VERSION); return EXIT_DONE;
+		case 'V': puts("backstay " BACKSTAY_VERSION); return EXIT_DONE;
 		default: print_usage(stderr); return EXIT_MISUSE;
 		}
 	}

@@ -476,7 +476,7 @@ audited_start(struct serve *srv)
 	}
 	if (l.runs)
 		json_set_str(a.what, "after", "crash");
-	json_set_str(a.what, "program", SERVE_PROGRAM " " SERVE_VERSION);
+	json_set_str(a.what, "program", SERVE_PROGRAM " " BACKSTAY_VERSION);
 	add_sum(a.what, *srv->audit, AUTH_FILE);
 	add_sum(a.what, *srv->audit, SETTINGS_FILE);
 	audited_note(srv, &a, NULL, NULL);

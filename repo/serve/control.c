@@ -65,7 +65,7 @@ op_hello(struct session *s, const json_t *q, json_t *a, struct err *e)
 			return rc;
 	}
 	json_set_u64(a, "version", PROTOCOL_VERSION);
-	json_set_str(a, "program", SERVE_PROGRAM " " SERVE_VERSION);
+	json_set_str(a, "program", SERVE_PROGRAM " " BACKSTAY_VERSION);
 	json_object_set_new(a, "features", json_array());
 	json_set_hex(a, "uuid", f->uuid, sizeof(f->uuid));
 	json_set_u64(a, "chunk_size", f->chunk_size);

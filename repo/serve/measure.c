@@ -224,7 +224,7 @@ measure_vms(struct serve *srv, struct metrics *m)
 void
 measure_metrics(struct serve *srv, struct buf *out)
 {
-	struct metrics m = { .version = SERVE_VERSION, .since = srv->since };
+	struct metrics m = { .version = BACKSTAY_VERSION, .since = srv->since };
 	struct metrics_vm *vms;
 
 	measure_store(srv, &m);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/version.h"
 #include "repo/catalog/catalog.h"
 #include "repo/catalog/domain.h"
 #include "repo/catalog/locks.h"
@@ -35,7 +36,6 @@ enum {
 };
 
 #define SERVE_PROGRAM "backstayd"
-#define SERVE_VERSION "0.1"
 
 /* Set before the first lane starts; the parts are safe for any thread. */
 struct serve {
