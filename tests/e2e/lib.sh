@@ -127,7 +127,13 @@ nfs_url=
 nas_within=()
 start_nfs() {
 	need ganesha.nfsd rpcbind
-	nfs_port=${nfs_port:-$((12000 + $$ % 5000 * 4))}
+	if [ -z "${nfs_port:-}" ]; then
+		nfs_port=$((12000 + $$ % 5000 * 4))
+		# Two servers may well listen at one, and answer in turns.
+		while (exec 3<>"/dev/tcp/127.0.0.1/$nfs_port") 2>/dev/null; do
+			nfs_port=$((nfs_port + 4))
+		done
+	fi
 	nfs_url=$("${nas_within[@]}" "$top/tests/nfs/server.sh" start \
 		"$dir/nfs" "$nfs_port") || fail "the NFS server has not started"
 }

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/nfs_room.h"
 
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -37,12 +40,31 @@ script(struct nfs_room *r, const char *before, const char *what)
 		    cmd);
 }
 
+/* Two servers may well listen at one port, and answer in turns. */
+static bool
+is_free(int port)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool is = fd != -1 && bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0;
+
+	if (fd != -1)
+		close(fd);
+	return is;
+}
+
 void
 nfs_room_open(struct nfs_room *r)
 {
+	int slot = (int)getpid();
+
 	strcpy(r->dir, "/tmp/test_nfs.XXXXXX");
 	assert_non_null(mkdtemp(r->dir));
-	r->port = PORT_BASE + (int)getpid() % PORT_SPAN * PORTS;
+	do
+		r->port = PORT_BASE + slot++ % PORT_SPAN * PORTS;
+	while (!is_free(r->port) || !is_free(r->port + 1));
 	nfs_room_start(r);
 }
 
