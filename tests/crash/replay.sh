@@ -11,7 +11,7 @@
 # acknowledged by then.  Needs root.
 set -eu -o pipefail
 
-# A mount of its own: whoever copies the others' (ip netns exec does) would keep
+# Mounts of its own: whoever copies the others' (ip netns exec does) would keep
 # a file system of one cut alive behind that of the next.
 [ -n "${REPLAY_ALONE:-}" ] ||
 	exec env REPLAY_ALONE=1 unshare --mount --propagation private "$0" "$@"
